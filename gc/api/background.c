@@ -1,0 +1,96 @@
+/* background.c: who does what no call of malloc triggers.
+
+   A single-threaded program does it on entering a blocking call (blocking_enter in blocking.h). A
+   threaded one gets one collector thread, made when the first such work comes up, with all
+   signals blocked; it sleeps as long as nothing is due. collect-every-ms, a testing option, makes
+   that thread at start. The thread does not survive fork; the child makes its own when it must. */
+#include "api/background.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "api/blocking.h"
+#include "api/libraries.h"
+#include "api/next.h"
+#include "base/identity.h"
+#include "base/option.h"
+#include "collect/cycle.h"
+#include "collect/pace.h"
+#include "heap/page_heap.h"
+#include "mutator/thread.h"
+#include "ports/port.h"
+
+int blocking_work_due;
+
+static struct {
+  uint32_t running;
+  uint32_t wake; /* futex word: never changes, so a wait on it is a sleep that can be interrupted */
+} state;
+
+enum { STACK = 128 * 1024 };
+static const uint64_t second = 1000000000;
+
+/* One round of whatever is due. */
+static void work(void) {
+  uint64_t now = port_now();
+  page_heap_decay(now);
+  if (pace_idle_due(now)) cycle_run(CYCLE_IDLE, false);
+  if (page_heap_counts.used < pace.attention_pages && !page_heap_counts.dirty_free)
+    atomic_set(&blocking_work_due, 0);
+}
+
+static void *background(void *unused) {
+  (void)unused;
+  if (options.collect_every_ms)
+    for (;;) {
+      port_futex_wait(&state.wake, 0, (uint64_t)options.collect_every_ms * 1000000);
+      cycle_run(CYCLE_INTERVAL, false);
+    }
+  for (;;) {
+    port_futex_wait(&state.wake, 0, second / 2);
+    if (atomic_get(&blocking_work_due)) work();
+  }
+  return NULL;
+}
+
+static void make_thread(void) {
+  if (__atomic_exchange_n(&state.running, 1, __ATOMIC_SEQ_CST)) return;
+  pthread_attr_t attributes;
+  pthread_t thread;
+  sigset_t all, old;
+  sigfillset(&all);
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, STACK);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  int failed = NEXT(pthread_create)(&thread, &attributes, background, NULL);
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  pthread_attr_destroy(&attributes);
+  if (failed) atomic_set(&state.running, 0); /* the next occasion tries again */
+}
+
+void background_start(void) {
+  if (options.collect_every_ms) make_thread();
+}
+
+void background_attention(void) {
+  if (!atomic_get(&blocking_work_due)) atomic_set(&blocking_work_due, 1);
+}
+
+/* On entering a blocking call, with work due. */
+void blocking_work(void) {
+  int error = errno;
+  if (identity_check() == IDENTITY_SELF && !options.collect_every_ms) {
+    libraries_catch_up();
+    if (port_count_threads() > 1) make_thread();
+    if (!atomic_get(&state.running)) work();
+  }
+  errno = error;
+}
+
+void background_fork_child(void) {
+  atomic_set(&state.running, 0);
+  /* Under collect-every-ms children are collected too; the thread cannot be made inside fork. */
+  if (options.collect_every_ms) atomic_set(&blocking_work_due, 1);
+}

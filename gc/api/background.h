@@ -1,0 +1,12 @@
+/* background.h: work without a call of the program: idle collection, decay, collect-every-ms. */
+#ifndef RECLAIM_BACKGROUND_H
+#define RECLAIM_BACKGROUND_H
+
+#include "base/base.h"
+
+HIDDEN void background_start(void);
+HIDDEN void background_fork_child(void);
+/* The heap grew enough that a look at the next blocking call is worth it. */
+HIDDEN void background_attention(void);
+
+#endif

@@ -1,0 +1,195 @@
+/* libraries.c: dlopen, and libraries that hide their pointers.
+
+   pin=: some libraries keep offsets instead of pointers (libfontconfig: the distance between two
+   blocks). What they allocate cannot be found by scanning, so it is never taken back unless they
+   free it: the entries of the malloc family in such a library's global offset table are pointed at
+   functions that pin the result. That costs other callers nothing. It is done at start and after
+   each dlopen. Where libc must see dlopen's true caller (its RUNPATH, $ORIGIN), our call of it is a
+   jump; then nothing is reclaimed until the tables are looked at again, by the next dlopen,
+   pthread_create or blocking call.
+
+   RTLD_DEEPBIND would bind a library's free to libc's while its malloc results are ours (php loads
+   all its modules that way), so the flag is dropped. */
+#include "api/libraries.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/background.h"
+#include "api/next.h"
+#include "base/option.h"
+#include "collect/cycle.h"
+#include "mutator/allocate.h"
+#include "ports/port.h"
+
+static uint32_t loaded; /* libraries may have come unseen; cycles are disabled meanwhile */
+
+void libraries_pin_object(void *object) {
+  struct cell cell;
+  if (!object || object_find(object, &cell) == STATE_NONE) return;
+  cell.page->has_pinned = 1;
+  __atomic_fetch_or(state_at(cell.address), STATE_PINNED, __ATOMIC_SEQ_CST);
+}
+
+static void *pinned(void *object) {
+  libraries_pin_object(object);
+  return object;
+}
+
+static void *pinned_malloc(size_t size) { return pinned(malloc(size)); }
+static void *pinned_calloc(size_t count, size_t size) { return pinned(calloc(count, size)); }
+static void *pinned_realloc(void *object, size_t size) { return pinned(realloc(object, size)); }
+static void *pinned_reallocarray(void *object, size_t count, size_t size) {
+  return pinned(reallocarray(object, count, size));
+}
+static void *pinned_aligned_alloc(size_t alignment, size_t size) {
+  return pinned(aligned_alloc(alignment, size));
+}
+static int pinned_posix_memalign(void **result, size_t alignment, size_t size) {
+  int error = posix_memalign(result, alignment, size);
+  if (!error) pinned(*result);
+  return error;
+}
+static char *pinned_strdup(const char *string) { return pinned(strdup(string)); }
+static char *pinned_strndup(const char *string, size_t size) {
+  return pinned(strndup(string, size));
+}
+
+static const struct {
+  const char *name;
+  void *function;
+} replacements[] = {
+    {"malloc", pinned_malloc},
+    {"calloc", pinned_calloc},
+    {"realloc", pinned_realloc},
+    {"reallocarray", pinned_reallocarray},
+    {"aligned_alloc", pinned_aligned_alloc},
+    {"posix_memalign", pinned_posix_memalign},
+    {"strdup", pinned_strdup},
+    {"__strdup", pinned_strdup},
+    {"strndup", pinned_strndup},
+};
+
+struct dynamic {
+  uintptr_t base;
+  const ElfW(Sym) *symbols;
+  const char *strings;
+  uintptr_t relro_begin, relro_end;
+};
+
+static void patch(const struct dynamic *d, const ElfW(Rela) *relocations, size_t size) {
+  for (size_t i = 0; i < size / sizeof *relocations; i++) {
+    unsigned long type = ELF64_R_TYPE(relocations[i].r_info);
+    if (type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT) continue;
+    const char *name = d->strings + d->symbols[ELF64_R_SYM(relocations[i].r_info)].st_name;
+    for (size_t r = 0; r < sizeof replacements / sizeof *replacements; r++) {
+      if (strcmp(name, replacements[r].name) != 0) continue;
+      void **entry = (void **)(d->base + relocations[i].r_offset);
+      if (*entry == replacements[r].function) continue;
+      uintptr_t page = (uintptr_t)entry & ~(KERNEL_PAGE - 1);
+      bool locked = (uintptr_t)entry >= d->relro_begin && (uintptr_t)entry < d->relro_end;
+      if (locked && !port_commit((void *)page, KERNEL_PAGE)) continue;
+      *entry = replacements[r].function;
+      if (locked) port_protect_read((void *)page, KERNEL_PAGE);
+    }
+  }
+}
+
+static bool is_listed(const char *path) {
+  const char *name = strrchr(path, '/');
+  name = name ? name + 1 : path;
+  for (const char *entry = options.pin; *entry;) {
+    size_t length = strcspn(entry, "+");
+    if (length && !strncmp(name, entry, length) && (name[length] == '.' || name[length] == 0))
+      return true;
+    entry += length + (entry[length] != 0);
+  }
+  return false;
+}
+
+static int pin_library(struct dl_phdr_info *info, size_t size, void *unused) {
+  (void)size;
+  (void)unused;
+  if (!info->dlpi_name || !is_listed(info->dlpi_name)) return 0;
+  struct dynamic d = {.base = info->dlpi_addr};
+  const ElfW(Dyn) *entry = NULL;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+    if (header->p_type == PT_DYNAMIC) entry = (void *)(info->dlpi_addr + header->p_vaddr);
+    if (header->p_type == PT_GNU_RELRO) {
+      d.relro_begin = (info->dlpi_addr + header->p_vaddr) & ~(KERNEL_PAGE - 1);
+      d.relro_end = info->dlpi_addr + header->p_vaddr + header->p_memsz;
+    }
+  }
+  const ElfW(Rela) *jumps = NULL, *data = NULL;
+  size_t jumps_size = 0, data_size = 0;
+  for (; entry && entry->d_tag != DT_NULL; entry++) /* glibc has made these absolute */
+    switch (entry->d_tag) {
+    case DT_SYMTAB: d.symbols = (void *)entry->d_un.d_ptr; break;
+    case DT_STRTAB: d.strings = (void *)entry->d_un.d_ptr; break;
+    case DT_JMPREL: jumps = (void *)entry->d_un.d_ptr; break;
+    case DT_PLTRELSZ: jumps_size = entry->d_un.d_val; break;
+    case DT_RELA: data = (void *)entry->d_un.d_ptr; break;
+    case DT_RELASZ: data_size = entry->d_un.d_val; break;
+    default: break;
+    }
+  if (!d.symbols || !d.strings) return 0;
+  if (jumps) patch(&d, jumps, jumps_size);
+  if (data) patch(&d, data, data_size);
+  return 0;
+}
+
+void libraries_pin(void) {
+  if (options.pin[0]) dl_iterate_phdr(pin_library, NULL);
+}
+
+bool libraries_are_ours(void) {
+  static const char *const names[] = {"malloc", "free", "calloc", "realloc", "posix_memalign"};
+  void *const ours[] = {malloc, free, calloc, realloc, posix_memalign};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (dlsym(RTLD_DEFAULT, names[i]) != ours[i]) return false;
+  return true;
+}
+
+/* Does libc look at the caller's own search path when it opens a bare name for it? */
+static bool has_search_path(void *caller) {
+  Dl_info info;
+  struct link_map *map = NULL;
+  if (!dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) || !map) return true;
+  for (const ElfW(Dyn) *entry = map->l_ld; entry && entry->d_tag != DT_NULL; entry++)
+    if (entry->d_tag == DT_RUNPATH || entry->d_tag == DT_RPATH) return true;
+  return false;
+}
+
+void libraries_catch_up(void) {
+  if (!__atomic_exchange_n(&loaded, 0, __ATOMIC_SEQ_CST)) return;
+  libraries_pin();
+  cycle_enable();
+}
+
+/* The caller is passed on by a jump instead of a call: nothing of ours runs afterwards, so
+   nothing is reclaimed until the tables were looked at. */
+static void pass_on(void) {
+  if (!options.pin[0] || __atomic_exchange_n(&loaded, 1, __ATOMIC_SEQ_CST)) return;
+  cycle_disable();
+  background_attention();
+}
+
+EXPORT void *dlopen(const char *file, int flags) {
+  flags &= ~RTLD_DEEPBIND;
+  libraries_catch_up();
+  if (file && (strchr(file, '$') ||
+               (!strchr(file, '/') && has_search_path(__builtin_return_address(0))))) {
+    pass_on();
+    return NEXT(dlopen)(file, flags); /* compiled to a jump; a test holds it to that */
+  }
+  void *handle = NEXT(dlopen)(file, flags);
+  int error = errno;
+  if (handle && file) libraries_pin();
+  errno = error;
+  return handle;
+}

@@ -1,0 +1,318 @@
+/* malloc.c: the malloc family, with glibc's values, errno and alignment.
+
+   The fast paths are inlined into malloc and free, which stand in a section of their own so that a
+   signal handler can tell that it interrupted one (gate.c). Everything else goes through make()
+   and give_up(): there cycles begin, oracles look, and memory that is not ours goes back to libc.
+
+   Called before constructors and after destructors; from signal handlers; by threads that have
+   no TLS of their own set up yet (the dummy mutator). Nothing here is ever torn down. */
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/background.h"
+#include "api/libraries.h"
+#include "api/next.h"
+#include "api/start.h"
+#include "base/option.h"
+#include "collect/cycle.h"
+#include "collect/pace.h"
+#include "heap/page_heap.h"
+#include "mutator/allocate.h"
+#include "ports/port.h"
+#include "report/report.h"
+#include "report/site.h"
+
+#define FAST __attribute__((section("reclaim_fast")))
+/* In a function reached by a jump from the interposed name: the program's own call. */
+#define CALLER ((uintptr_t)__builtin_return_address(0))
+
+enum {
+  MOVE_PAGES = 1 << 20, /* objects this large are moved by mremap instead of copying */
+  MOVES = 256,          /* at most: each may leave a mapping of its own behind */
+};
+
+/* libc's own, for blocks that libc made (dlmopen, callers of __libc_malloc). */
+extern void __libc_free(void *pointer);
+extern void *__libc_realloc(void *pointer, size_t size);
+
+/* --- making ---------------------------------------------------------------------------------------- */
+
+static void *try_to_make(size_t alignment, size_t size, bool *zero) {
+  return alignment > GRANULE ? allocate_aligned(alignment, size, zero) : allocate(size, zero);
+}
+
+/* Under check=, collect-every= and drop-free= every call comes through here. */
+static COLD void count_allocation(void) {
+  static size_t allocations;
+  if (!options.collect_every) return;
+  if (__atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED) % options.collect_every == 0)
+    cycle_run(CYCLE_EVERY, false);
+}
+
+static COLD void *out_of_memory(size_t alignment, size_t size, bool *zero) {
+  /* What can be had is had before the program is told no: a cycle, then every free page. */
+  cycle_run(CYCLE_MEMORY, true);
+  void *object = try_to_make(alignment, size, zero);
+  if (!object && page_heap_purge(0)) object = try_to_make(alignment, size, zero);
+  if (!object) errno = ENOMEM;
+  return object;
+}
+
+static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t caller) {
+  if (UNLIKELY(!start_heap_done) && !start_heap()) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  if (UNLIKELY(size > PTRDIFF_MAX)) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  if (UNLIKELY(thread_instrumented)) count_allocation();
+  if (pace_cycle_due()) {
+    if (!cycle_run(CYCLE_GROWTH, false) && pace_overdue()) cycle_wait();
+  } else if (UNLIKELY(atomic_get(&page_heap_counts.used) >= atomic_get(&pace.attention_pages))) {
+    background_attention();
+  }
+  void *object = try_to_make(alignment, size, zero);
+  if (UNLIKELY(!object)) object = out_of_memory(alignment, size, zero);
+  if (UNLIKELY(thread_instrumented) && object) site_record((uintptr_t)object, caller);
+  return object;
+}
+
+static NOINLINE void *malloc_slowly(size_t size) { return make(GRANULE, size, NULL, CALLER); }
+
+EXPORT FAST void *malloc(size_t size) {
+  void *object = allocate_fast(size);
+  return LIKELY(object != NULL) ? object : malloc_slowly(size);
+}
+
+/* --- giving up ------------------------------------------------------------------------------------- */
+
+/* What a pointer that begins no live object points to, for a report. */
+static const char *describe(uintptr_t pointer, size_t *size) {
+  struct cell cell;
+  *size = 0;
+  if (!cell_of(pointer, &cell)) return "an address of the heap where no block is";
+  if (*state_at(cell.address) == STATE_NONE)
+    return cell.address == pointer ? "a block that was freed already, " : "inside a free block";
+  *size = cell.page->size - 1;
+  return "inside a block";
+}
+
+static COLD void bad_pointer(const char *by, void *pointer) {
+  size_t size;
+  const char *what = heap_holds((uintptr_t)pointer) ? describe((uintptr_t)pointer, &size)
+                                                    : (size = 0, "not a block of the heap");
+  report_bad_free(by, (uintptr_t)pointer, what, size);
+}
+
+/* A block that libc's own allocator made goes back to it. Its main heap is the program break;
+   before anyone called it, there is no such block. */
+static bool is_libc_block(void *pointer) {
+  struct mallinfo2 info = NEXT(mallinfo2)();
+  return info.arena + info.hblkhd > 0 && ((uintptr_t)pointer & (GRANULE - 1)) == 0;
+}
+
+static COLD void free_foreign(void *pointer) {
+  if (is_libc_block(pointer)) __libc_free(pointer);
+  else bad_pointer("free", pointer);
+}
+
+/* A fixed sequence, so that a run can be repeated: Steele, Lea, Flood, "Fast splittable
+   pseudorandom number generators" (OOPSLA 2014), the mixing function. */
+static bool drops(void) {
+  static uint64_t sequence;
+  uint64_t z = __atomic_add_fetch(&sequence, 0x9e3779b97f4a7c15u, __ATOMIC_RELAXED);
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+  return (z ^ z >> 31) % 100 < options.drop_free;
+}
+
+/* The leak injector: this object's free() never happens. */
+static bool drop(const struct cell *cell) {
+  uint8_t *state = state_at(cell->address), live = STATE_LIVE;
+  if (!drops() || !__atomic_compare_exchange_n(state, &live, STATE_LIVE | STATE_DROPPED, false,
+                                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+    return false;
+  __atomic_fetch_add(&report_totals.dropped, 1, __ATOMIC_RELAXED);
+  return true;
+}
+
+/* free() under quarantine: the object stays until a mark finds no pointer to it. */
+static bool quarantine(const struct cell *cell) {
+  uint8_t *state = state_at(cell->address), old = atomic_get(state);
+  while (old & STATE_LIVE)
+    if (__atomic_compare_exchange_n(state, &old, STATE_QUARANTINED, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_RELAXED))
+      return true;
+  return false;
+}
+
+static void give_up(void *pointer, const char *by, uintptr_t caller) {
+  struct cell cell;
+  uint8_t state = object_find(pointer, &cell);
+  if (!(state & STATE_LIVE) || state & STATE_DROPPED) {
+    bad_pointer(by, pointer);
+    return;
+  }
+  if (UNLIKELY(state & STATE_CONDEMNED))
+    report_false_reclaim(by, cell.address, cell.page->size, caller);
+  if (UNLIKELY(options.drop_free) && drop(&cell)) return;
+  if (options.free_policy == FREE_IGNORE) return;
+  if (options.free_policy == FREE_QUARANTINE) {
+    if (!quarantine(&cell)) bad_pointer(by, pointer);
+    return;
+  }
+  if (UNLIKELY(options.zero)) memset(pointer, 0, cell_usable(&cell));
+  if (release(pointer) == RELEASE_NOT_LIVE) bad_pointer(by, pointer);
+}
+
+static NOINLINE void free_slowly(void *pointer) {
+  if (!pointer) return;
+  int error = errno;
+  if (heap_holds((uintptr_t)pointer)) give_up(pointer, "free", CALLER);
+  else free_foreign(pointer);
+  errno = error;
+}
+
+EXPORT FAST void free(void *pointer) {
+  if (UNLIKELY(!release_fast(pointer))) free_slowly(pointer);
+}
+
+EXPORT void cfree(void *pointer) { free(pointer); }
+
+/* --- the rest of the family ------------------------------------------------------------------------ */
+
+EXPORT FAST void *calloc(size_t count, size_t size) {
+  size_t bytes;
+  if (UNLIKELY(__builtin_mul_overflow(count, size, &bytes))) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  void *object = allocate_fast(bytes);
+  bool zero = false;
+  if (UNLIKELY(!object)) object = make(GRANULE, bytes, &zero, CALLER);
+  return object && !zero ? memset(object, 0, bytes) : object;
+}
+
+/* Moves an object's contents to a new one. Both are live until the contents are over, so that a
+   collection in between finds what they point to. */
+static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t caller) {
+  static uint32_t moves;
+  size_t old = cell_usable(cell);
+  void *target = make(GRANULE, size, NULL, caller);
+  if (!target) return NULL;
+  struct cell place;
+  bool pages = size > old && old >= MOVE_PAGES && object_find(target, &place) &&
+               place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
+               atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES &&
+               port_move_pages(pointer, target, cell->page->size);
+  if (!pages) memcpy(target, pointer, size_min(old, size));
+  if (UNLIKELY(atomic_get(state_at((uintptr_t)pointer)) & STATE_PINNED))
+    libraries_pin_object(target);
+  free(pointer);
+  return target;
+}
+
+static void *resize(void *pointer, size_t size, uintptr_t caller) {
+  if (!heap_holds((uintptr_t)pointer)) {
+    if (is_libc_block(pointer)) return __libc_realloc(pointer, size);
+    bad_pointer("realloc", pointer);
+    errno = ENOMEM;
+    return NULL;
+  }
+  struct cell cell;
+  uint8_t state = object_find(pointer, &cell);
+  if (!(state & STATE_LIVE) || state & STATE_DROPPED) {
+    bad_pointer("realloc", pointer);
+    errno = ENOMEM;
+    return NULL;
+  }
+  if (UNLIKELY(state & STATE_CONDEMNED)) {
+    report_false_reclaim("realloc", cell.address, cell.page->size, caller);
+    *state_at(cell.address) = (uint8_t)(state & ~STATE_CONDEMNED);
+  }
+  if (size > PTRDIFF_MAX) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  size_t usable = cell_usable(&cell);
+  if (size <= usable && (size >= usable / 2 || usable < 64)) return pointer;
+  if (resize_in_place(&cell, size)) return pointer;
+  return move(pointer, &cell, size, caller);
+}
+
+EXPORT void *realloc(void *pointer, size_t size) {
+  if (!pointer) return make(GRANULE, size, NULL, CALLER);
+  if (!size) {
+    free(pointer);
+    return NULL;
+  }
+  return resize(pointer, size, CALLER);
+}
+
+EXPORT void *reallocarray(void *pointer, size_t count, size_t size) {
+  size_t bytes;
+  if (__builtin_mul_overflow(count, size, &bytes)) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  return realloc(pointer, bytes);
+}
+
+static bool is_power_of_two(size_t value) { return value && !(value & (value - 1)); }
+
+/* As glibc: any alignment is raised to the next power of two; one too large to be is EINVAL. */
+static void *make_aligned(size_t alignment, size_t size, uintptr_t caller) {
+  if (alignment > PTRDIFF_MAX / 2 + 1u) {
+    errno = EINVAL;
+    return NULL;
+  }
+  size_t power = GRANULE;
+  while (power < alignment) power *= 2;
+  return make(power, size, NULL, caller);
+}
+
+EXPORT void *memalign(size_t alignment, size_t size) {
+  return make_aligned(alignment, size, CALLER);
+}
+EXPORT void *aligned_alloc(size_t alignment, size_t size) {
+  return make_aligned(alignment, size, CALLER);
+}
+
+EXPORT int posix_memalign(void **result, size_t alignment, size_t size) {
+  if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0) return EINVAL;
+  void *object = make_aligned(alignment, size, CALLER);
+  if (!object) return ENOMEM;
+  *result = object;
+  return 0;
+}
+
+EXPORT void *valloc(size_t size) { return make_aligned(KERNEL_PAGE, size, CALLER); }
+
+EXPORT void *pvalloc(size_t size) {
+  if (size > PTRDIFF_MAX) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  return make_aligned(KERNEL_PAGE, round_up(size, KERNEL_PAGE), CALLER);
+}
+
+EXPORT size_t malloc_usable_size(void *pointer) {
+  if (!pointer) return 0;
+  if (!heap_holds((uintptr_t)pointer))
+    return is_libc_block(pointer) ? NEXT(malloc_usable_size)(pointer) : 0;
+  struct cell cell;
+  uint8_t state = object_find(pointer, &cell);
+  if (!(state & STATE_LIVE) || state & STATE_DROPPED) {
+    bad_pointer("malloc_usable_size", pointer);
+    return 0;
+  }
+  if (UNLIKELY(state & STATE_CONDEMNED)) {
+    report_false_reclaim("usable", cell.address, cell.page->size, CALLER);
+    *state_at(cell.address) = (uint8_t)(state & ~STATE_CONDEMNED);
+  }
+  return cell_usable(&cell);
+}

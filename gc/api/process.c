@@ -1,0 +1,80 @@
+/* process.c: fork, vfork and exec.
+
+   fork must not copy a heap in the middle of a change. Our handlers take every lock of ours around
+   it; they have to run innermost, since other libraries' handlers call malloc: so they are
+   registered before anybody else's, by interposing __register_atfork, through which every call of
+   pthread_atfork goes. A child made in another way (_Fork, a raw clone) is found out at the next
+   look at identity_check and collects nothing. */
+#include "api/process.h"
+
+#include <pthread.h>
+
+#include "api/next.h"
+#include "base/identity.h"
+#include "base/lock.h"
+#include "collect/cycle.h"
+#include "collect/world.h"
+#include "heap/page_heap.h"
+#include "mutator/thread.h"
+#include "api/background.h"
+
+bool process_is_vfork_child(void) { return identity_check() == IDENTITY_BORROWED; }
+
+bool process_announce(void) {
+  if (identity_check() != IDENTITY_SELF) return false;
+  cycle_announce();
+  return true;
+}
+
+void process_retract(void) { cycle_retract(); }
+
+/* Written by the thread that forks, while it holds the cycle lock. */
+static struct {
+  bool announced;
+  uint64_t masks[3];
+} forking;
+
+static void before_fork(void) {
+  bool announced = process_announce();
+  forking.announced = announced;
+  forking.masks[0] = thread_fork_lock();
+  forking.masks[1] = mutator_fork_lock();
+  forking.masks[2] = page_heap_lock();
+}
+
+static void unlock(void) {
+  page_heap_unlock(forking.masks[2]);
+  mutator_fork_unlock(forking.masks[1]);
+  thread_fork_unlock(forking.masks[0]);
+}
+
+static void after_fork_in_parent(void) {
+  bool announced = forking.announced;
+  unlock();
+  if (announced) process_retract();
+}
+
+static void after_fork_in_child(void) {
+  identity_take();
+  mutator_fork_child(self.real);
+  thread_fork_child();
+  cycle_fork_child();
+  background_fork_child();
+  unlock();
+}
+
+extern int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *);
+
+static void hook_fork(void) {
+  static bool hooked;
+  if (__atomic_exchange_n(&hooked, true, __ATOMIC_SEQ_CST)) return;
+  NEXT(__register_atfork)(before_fork, after_fork_in_parent, after_fork_in_child, NULL);
+}
+
+EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                             void *library) {
+  hook_fork();
+  return NEXT(__register_atfork)(prepare, parent, child, library);
+}
+
+void process_start(void) { hook_fork(); }

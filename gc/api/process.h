@@ -1,0 +1,20 @@
+/* process.h: start, fork and exec as the rest of api/ sees them. */
+#ifndef RECLAIM_PROCESS_H
+#define RECLAIM_PROCESS_H
+
+#include "base/base.h"
+
+/* True in a child made by vfork (or a clone like it): another process, but in our memory. Such a
+   child must not change any state of ours. Async-signal-safe, keeps errno. */
+HIDDEN bool process_is_vfork_child(void);
+
+/* Waits for a running cycle to end and holds off new ones until process_retract(), because a
+   stop signal that is pending across exec kills the new program. False, with nothing to retract,
+   in a vfork child: its exec leaves our threads alone. Async-signal-safe, keeps errno. */
+HIDDEN bool process_announce(void);
+HIDDEN void process_retract(void);
+
+/* Hooks fork, before any other library does. Once, from the constructor. */
+HIDDEN void process_start(void);
+
+#endif

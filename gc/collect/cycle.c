@@ -1,0 +1,208 @@
+/* cycle.c: see cycle.h. The pause holds only what must be stopped: stop, roots, mark and the flip of
+   the bitmaps; sweeping, the log and trimming run beside the program. */
+#include "collect/cycle.h"
+
+#include <string.h>
+
+#include "base/identity.h"
+#include "base/lock.h"
+#include "base/option.h"
+#include "collect/mark.h"
+#include "collect/pace.h"
+#include "collect/roots.h"
+#include "collect/sweep.h"
+#include "collect/world.h"
+#include "heap/page_heap.h"
+#include "ports/port.h"
+#include "report/report.h"
+#include "report/site.h"
+
+enum { STACK_SIZE = 256 * 1024, CHANGED_MAX = 64 };
+
+static struct {
+  bool ready;
+  struct lock lock;    /* held for a whole cycle, and by fork and exec */
+  uint32_t announced;  /* how many of those wait: no cycle starts meanwhile */
+  uint32_t disabled;
+  char *stack;
+  uintptr_t spilled;   /* the collecting thread's stack pointer */
+  enum cycle_reason reason;
+  bool completed;
+  struct cycle_event event;
+  struct { uintptr_t object; size_t size; } changed[CHANGED_MAX]; /* condemned, yet written */
+  size_t changed_count;
+} cycle;
+
+static const char *const reason_names[] = {"growth", "request", "memory",
+                                           "every",  "interval", "idle"};
+
+/* The second form of the condemn oracle: a condemned object that changes is in use. */
+static void check_condemned(uintptr_t object, size_t size, bool first) {
+  if (!first && !site_unchanged(object, size)) {
+    if (cycle.changed_count < CHANGED_MAX) {
+      cycle.changed[cycle.changed_count].object = object;
+      cycle.changed[cycle.changed_count++].size = size;
+    }
+    *state_at(object) = STATE_LIVE | STATE_PINNED; /* told once */
+    return;
+  }
+  if (first) site_remember(object, size);
+}
+
+bool cycle_init(void) {
+  cycle.stack = heap_metadata(STACK_SIZE);
+  if (!cycle.stack || !world_init() || !roots_init() || !mark_init()) return false;
+  sweep_init();
+  if (options.check == CHECK_CONDEMN) sweep_condemned = check_condemned;
+  cycle.ready = true;
+  return true;
+}
+
+static const char *stop_failure(enum world_result result) {
+  switch (result) {
+  case WORLD_TASKS: return "tasks";
+  case WORLD_TIMEOUT: return "timeout";
+  case WORLD_SIGNAL: return "signal";
+  case WORLD_COUNT: return "threads";
+  default: return NULL;
+  }
+}
+
+static const char *roots_failure(enum roots_result result) {
+  switch (result) {
+  case ROOTS_OPEN: return "maps";
+  case ROOTS_TRUNCATED: return "mappings";
+  case ROOTS_UNREADABLE: return "unreadable";
+  case ROOTS_FOREIGN: return "foreign";
+  default: return NULL;
+  }
+}
+
+static struct sweep_policy policy(void) {
+  return (struct sweep_policy){.live = options.reclaim,
+                               .quarantined = true,
+                               .condemn = options.check == CHECK_CONDEMN,
+                               .poison = options.check == CHECK_POISON,
+                               .zero = options.zero};
+}
+
+/* World stopped. NULL, or why nothing may be reclaimed this time. */
+static const char *mark_all(struct cycle_event *event, struct mark_counts *marked) {
+  const char *failure = roots_failure(roots_open(options.kernel == KERNEL_BASELINE));
+  if (failure) return failure;
+  uint64_t begin = port_now();
+  struct roots_counts roots;
+  mark_begin(options.stride, roots_maps());
+  failure = roots_failure(roots_mark(cycle.spilled, &roots));
+  *marked = mark_end();
+  roots_close();
+  event->roots = begin;
+  event->root_bytes = roots.bytes;
+  event->threads = roots.threads;
+  event->mappings = roots.mappings;
+  return failure;
+}
+
+/* On the cycle's own stack. */
+static void run(void *unused) {
+  (void)unused;
+  struct cycle_event *event = &cycle.event;
+  memset(event, 0, sizeof *event);
+  event->reason = reason_names[cycle.reason];
+  event->heap = (uint64_t)page_heap_counts.used * HEAP_PAGE;
+  cycle.changed_count = 0;
+  uint64_t begin = port_now();
+  event->given_up = stop_failure(world_stop());
+  uint64_t stopped = port_now(), marked = stopped, flipped = stopped;
+  event->stop = stopped - begin;
+  struct sweep_counts swept;
+  struct mark_counts reached;
+  memset(&swept, 0, sizeof swept);
+  memset(&reached, 0, sizeof reached);
+  if (!event->given_up) {
+    event->given_up = mark_all(event, &reached);
+    marked = port_now();
+    if (event->given_up) {
+      sweep_cancel();
+      event->roots = 0;
+    } else {
+      event->mark = marked - event->roots; /* root scanning and marking go together */
+      event->roots -= stopped;
+      struct sweep_policy now = policy();
+      swept = sweep_flip(&now);
+    }
+    flipped = port_now();
+    world_resume();
+  }
+  event->flip = flipped - marked;
+  event->pause = flipped - begin;
+  if (!event->given_up) sweep_rest();
+  uint64_t end = port_now();
+  event->sweep = end - flipped;
+  event->live = reached.bytes + swept.kept_bytes;
+  event->reclaimed = swept.dead_bytes;
+  event->cells = swept.dead_objects;
+  event->recovered = swept.recovered;
+  event->condemned = swept.condemned;
+  event->revived = swept.revived;
+  if (event->given_up) pace_skipped(end);
+  else pace_done(event->live, swept.dead_bytes, end);
+  event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
+  page_heap_decay(end);
+  cycle.completed = !event->given_up;
+}
+
+bool cycle_run(enum cycle_reason reason, bool wait) {
+  if (!cycle.ready || atomic_get(&cycle.disabled) || !options.collect) return false;
+  if (identity_check() != IDENTITY_SELF) return false;
+  if (!wait && atomic_get(&cycle.announced)) return false;
+  uint64_t mask = port_signals_block(); /* the stop signal stays open while we wait */
+  if (wait) {
+    lock_take(&cycle.lock);
+  } else if (!lock_take_if_free(&cycle.lock)) {
+    port_signals_restore(mask);
+    return false;
+  }
+  port_signals_block_all();
+  cycle.reason = reason;
+  port_call_on_stack(run, NULL, cycle.stack + STACK_SIZE, &cycle.spilled);
+  bool completed = cycle.completed;
+  for (size_t i = 0; i < cycle.changed_count; i++)
+    report_false_reclaim("write", cycle.changed[i].object, cycle.changed[i].size, 0);
+  report_cycle(&cycle.event);
+  lock_drop(&cycle.lock);
+  port_signals_restore(mask);
+  return completed;
+}
+
+void cycle_wait(void) {
+  if (!cycle.ready || identity_check() != IDENTITY_SELF) return;
+  uint64_t mask = lock_acquire(&cycle.lock);
+  lock_release(&cycle.lock, mask);
+}
+
+void cycle_disable(void) { __atomic_fetch_add(&cycle.disabled, 1, __ATOMIC_SEQ_CST); }
+
+void cycle_enable(void) {
+  uint32_t depth = atomic_get(&cycle.disabled);
+  while (depth && !__atomic_compare_exchange_n(&cycle.disabled, &depth, depth - 1, false,
+                                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+    ;
+}
+
+void cycle_announce(void) {
+  __atomic_fetch_add(&cycle.announced, 1, __ATOMIC_SEQ_CST);
+  lock_take(&cycle.lock);
+}
+
+void cycle_retract(void) {
+  lock_drop(&cycle.lock);
+  __atomic_fetch_sub(&cycle.announced, 1, __ATOMIC_SEQ_CST);
+}
+
+void cycle_fork_child(void) {
+  cycle.announced = 0;
+  cycle.lock.state = 0;
+  report_fork_child();
+  pace_init();
+}

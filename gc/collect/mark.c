@@ -1,0 +1,206 @@
+/* mark.c: see mark.h. */
+#include "collect/mark.h"
+
+#include <string.h>
+
+#include "ports/port.h"
+
+enum {
+  RING = 64,             /* entries of each ring, a power of two */
+  CANDIDATES_AHEAD = 32, /* words whose mark word is being fetched */
+  OBJECTS_AHEAD = 16,    /* objects being fetched */
+  PRESENCE_FILTER = 256 * 1024, /* larger objects may have pages that were never touched */
+};
+
+struct object {
+  uintptr_t address;
+  size_t size;
+};
+struct candidate {
+  struct page *page;
+  uint32_t index;
+};
+
+static struct {
+  struct object *stack;
+  size_t depth, committed, limit, test_limit;
+  struct candidate candidates[RING];
+  struct object objects[RING];
+  uint32_t candidate_head, candidate_tail, object_head, object_tail;
+  uintptr_t first, span; /* the heap in use: addresses from first, span bytes */
+  unsigned stride;
+  bool overflow, failed;
+  struct mark_counts counts;
+  struct port_maps large; /* its own working memory: root scans are under way meanwhile */
+} m;
+
+enum { STACK_STEP = 1 << 20, LARGE_RANGES = 1024, LARGE_COPY = 16384 };
+
+bool mark_init(void) {
+  size_t size = size_max(heap.page_limit * HEAP_PAGE / 128, STACK_STEP);
+  m.stack = heap_metadata_reserve(size);
+  m.limit = size / sizeof *m.stack;
+  m.large.ranges = heap_metadata(LARGE_RANGES * sizeof *m.large.ranges);
+  m.large.range_capacity = LARGE_RANGES;
+  m.large.copy = heap_metadata(LARGE_COPY);
+  m.large.copy_size = LARGE_COPY;
+  return m.stack && m.large.ranges && m.large.copy;
+}
+
+void mark_limit_stack(size_t objects) { m.test_limit = objects; }
+
+void mark_begin(unsigned stride, struct port_maps *maps) {
+  m.depth = 0;
+  m.candidate_head = m.candidate_tail = m.object_head = m.object_tail = 0;
+  m.first = heap.base + HEAP_PAGE; /* page 0 holds nothing */
+  m.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE;
+  m.stride = stride;
+  m.overflow = m.failed = false;
+  memset(&m.counts, 0, sizeof m.counts);
+  if (maps) {
+    m.large.baseline = maps->baseline;
+    m.large.pagemap = maps->pagemap;
+    m.large.scan_works = maps->scan_works;
+    m.large.swapped = maps->swapped;
+    m.large.memory = -1;
+  } else { /* unit tests: no filter */
+    m.large.pagemap = -1;
+    m.large.scan_works = false;
+    m.large.swapped = true;
+  }
+}
+
+static COLD bool grow_stack(void) {
+  size_t limit = m.test_limit ? size_min(m.test_limit, m.limit) : m.limit;
+  size_t wish = size_min(m.committed + STACK_STEP / sizeof *m.stack, limit);
+  if (wish <= m.committed ||
+      !port_commit((char *)m.stack + m.committed * sizeof *m.stack,
+                   round_up((wish - m.committed) * sizeof *m.stack, KERNEL_PAGE)))
+    return false;
+  m.committed = wish;
+  return true;
+}
+
+static inline void push(struct page *page, uintptr_t address) {
+  if (UNLIKELY(m.depth == m.committed) && !grow_stack()) {
+    page->rescan = 1; /* marked but not scanned */
+    m.overflow = true;
+    m.counts.overflows++;
+    return;
+  }
+  m.stack[m.depth++] = (struct object){address, page->size};
+}
+
+/* Second half of a word's way: by now its mark word is in the cache. */
+static inline void settle(void) {
+  struct candidate c = m.candidates[m.candidate_head++ & (RING - 1)];
+  uint64_t *word = &page_marked(c.page)[c.index / 64];
+  uint64_t bit = 1ull << (c.index % 64);
+  if (*word & bit) return;
+  *word |= bit;
+  push(c.page, page_address(c.page) + c.index * c.page->size);
+}
+
+/* First half: find the cell and ask for its mark word. */
+static inline void consider(uintptr_t word) {
+  if (LIKELY(word - m.first >= m.span)) return;
+  uintptr_t offset = word - heap.base;
+  size_t first = heap.page_first[offset >> HEAP_PAGE_SHIFT];
+  struct page *page = &heap.pages[first];
+  uint32_t index =
+      cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, page->reciprocal);
+  if (index >= page->cells) return;
+  __builtin_prefetch(&page_marked(page)[index / 64], 1);
+  m.candidates[m.candidate_tail++ & (RING - 1)] = (struct candidate){page, index};
+  if (m.candidate_tail - m.candidate_head > CANDIDATES_AHEAD) settle();
+}
+
+static inline uintptr_t load(uintptr_t address) {
+  uintptr_t word;
+  memcpy(&word, (const void *)address, sizeof word); /* may be misaligned at strides 4 and 1 */
+  return word;
+}
+
+static void scan(uintptr_t begin, uintptr_t end) {
+  if (end - begin < sizeof(uintptr_t)) return;
+  uintptr_t last = end - sizeof(uintptr_t);
+  if (m.stride == 8)
+    for (uintptr_t at = begin; at <= last; at += 8) consider(load(at));
+  else if (m.stride == 4)
+    for (uintptr_t at = begin; at <= last; at += 4) consider(load(at));
+  else
+    for (uintptr_t at = begin; at <= last; at += 1) consider(load(at));
+}
+
+void mark_range(uintptr_t begin, uintptr_t end) {
+  uintptr_t unit = m.stride < 8 ? m.stride : 8;
+  scan((begin + unit - 1) / unit * unit, end);
+}
+
+void mark_word(uintptr_t word) { consider(word); }
+
+static void scan_present(void *context, uintptr_t begin, uintptr_t end) {
+  (void)context;
+  scan(begin, end);
+}
+
+static void scan_object(struct object object) {
+  if (*state_at(object.address) == STATE_NONE) return; /* waits in a buffer, or is being made */
+  m.counts.objects++;
+  m.counts.bytes += object.size;
+  if (object.size < PRESENCE_FILTER) scan(object.address, object.address + object.size);
+  else if (!port_present_ranges(&m.large, object.address, object.address + object.size,
+                                scan_present, NULL))
+    m.failed = true;
+}
+
+static void drain_stack(void) {
+  for (;;) {
+    while (m.depth && m.object_tail - m.object_head < OBJECTS_AHEAD) {
+      struct object next = m.stack[--m.depth];
+      __builtin_prefetch((const void *)next.address);
+      __builtin_prefetch((const char *)next.address + (next.size < 128 ? next.size - 1 : 64));
+      __builtin_prefetch(state_at(next.address));
+      m.objects[m.object_tail++ & (RING - 1)] = next;
+    }
+    if (m.object_head != m.object_tail) {
+      scan_object(m.objects[m.object_head++ & (RING - 1)]);
+    } else if (m.candidate_head != m.candidate_tail) {
+      while (m.candidate_head != m.candidate_tail) settle();
+    } else if (!m.depth) {
+      return;
+    }
+  }
+}
+
+/* Objects that were marked when the stack was full: scan every marked object of their pages. */
+static void rescan_page(struct page *page) {
+  page->rescan = 0;
+  for (unsigned w = 0; w < page->words; w++)
+    for (uint64_t bits = page_marked(page)[w]; bits; bits &= bits - 1) {
+      uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bits);
+      if (index >= page->cells) break;
+      struct mark_counts before = m.counts; /* some of them were counted already */
+      scan_object((struct object){page_address(page) + index * page->size, page->size});
+      m.counts = before;
+      drain_stack();
+    }
+}
+
+bool mark_drain(void) {
+  drain_stack();
+  while (m.overflow) {
+    m.overflow = false;
+    size_t top = heap.top;
+    for (size_t i = 1; i < top; i++)
+      if (heap.pages[i].rescan) rescan_page(&heap.pages[i]);
+  }
+  return !m.failed;
+}
+
+struct mark_counts mark_end(void) {
+  size_t keep = STACK_STEP / sizeof *m.stack;
+  if (m.committed > keep)
+    port_purge(m.stack + keep, round_up((m.committed - keep) * sizeof *m.stack, KERNEL_PAGE));
+  return m.counts;
+}

@@ -1,0 +1,38 @@
+/* mark.h: marks what is reachable from words that look like pointers.
+
+   A word counts when it lies anywhere in a cell of the heap: interior pointers are pointers. The
+   loop has two stages of software prefetching (Cher, Hosking, Vitek, "Software prefetching for
+   mark-sweep garbage collection", ASPLOS 2004, extended by a stage for the mark word): a word
+   first waits in a ring while its mark word is fetched, then its object in a second ring while
+   the object and its state byte are fetched. No recursion; an object that does not fit on the
+   mark stack sets a flag on its page, and such pages are scanned again until none is left.
+
+   Runs in the collecting thread while the world is stopped. */
+#ifndef RECLAIM_MARK_H
+#define RECLAIM_MARK_H
+
+#include "heap/heap.h"
+
+struct port_maps;
+
+struct mark_counts {
+  uint64_t objects, bytes; /* reached and live */
+  uint64_t overflows;      /* objects that did not fit on the mark stack */
+};
+
+/* Reserves the mark stack. False: out of memory. */
+HIDDEN bool mark_init(void);
+/* Begins a marking; `maps` filters the pages of large objects, and is open meanwhile. */
+HIDDEN void mark_begin(unsigned stride, struct port_maps *maps);
+/* Marks what one word points to; what that leads to is scanned by mark_drain. */
+HIDDEN void mark_word(uintptr_t word);
+/* Marks what the words in [begin, end) point to, at steps of the stride. */
+HIDDEN void mark_range(uintptr_t begin, uintptr_t end);
+/* Scans until nothing reachable is unmarked. False: a large object could not be read. */
+HIDDEN bool mark_drain(void);
+/* Ends the marking: gives the mark stack's memory back and says what was reached. */
+HIDDEN struct mark_counts mark_end(void);
+/* For tests: how many objects the mark stack may hold (0: as many as fit). */
+HIDDEN void mark_limit_stack(size_t objects);
+
+#endif

@@ -1,0 +1,172 @@
+/* roots.c: see roots.h. */
+#include "collect/roots.h"
+
+#include "base/lock.h"
+#include "collect/mark.h"
+#include "collect/world.h"
+#include "heap/heap.h"
+#include "mutator/thread.h"
+
+enum {
+  MAPS_TEXT = 16 << 20, /* 65,530 mappings of 256 characters; only what is read is touched */
+  RANGES = 8192,
+  COPY = 65536,
+  STACKS = 32768,
+  NAMED = 4096,
+};
+
+static struct {
+  struct port_maps maps;
+  struct port_range *unused; /* the unused parts of known stacks, sorted */
+  size_t unused_count;
+  struct roots_counts counts;
+  struct lock lock; /* guards named; never taken while the world is stopped */
+  struct port_range *named;
+  size_t named_count;
+} state;
+
+bool roots_init(void) {
+  state.maps.text = heap_metadata(MAPS_TEXT);
+  state.maps.text_size = MAPS_TEXT;
+  state.maps.ranges = heap_metadata(RANGES * 24);
+  state.maps.range_capacity = RANGES;
+  state.maps.copy = heap_metadata(COPY);
+  state.maps.copy_size = COPY;
+  state.maps.exclude = (struct port_range){heap.reserve_begin, heap.reserve_end};
+  state.unused = heap_metadata(STACKS * sizeof *state.unused);
+  state.named = heap_metadata(NAMED * sizeof *state.named);
+  return state.maps.text && state.maps.ranges && state.maps.copy && state.unused && state.named;
+}
+
+struct port_maps *roots_maps(void) { return &state.maps; }
+
+static void mark_stretch(uintptr_t begin, uintptr_t end) {
+  if (begin >= end) return;
+  state.counts.bytes += end - begin;
+  mark_range(begin, end);
+}
+
+/* Marks a stretch of memory that stands at `origin`, less the unused parts of stacks. */
+static void visit(void *context, uintptr_t begin, uintptr_t end, uintptr_t origin) {
+  (void)context;
+  uintptr_t shift = begin - origin, at = origin, stop = origin + (end - begin);
+  size_t low = 0, high = state.unused_count; /* first unused range that ends behind `at` */
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (state.unused[middle].end <= at) low = middle + 1;
+    else high = middle;
+  }
+  for (; low < state.unused_count && state.unused[low].begin < stop; low++) {
+    mark_stretch(at + shift, size_min(state.unused[low].begin, stop) + shift);
+    at = size_max(at, state.unused[low].end);
+  }
+  if (at < stop) mark_stretch(at + shift, stop + shift);
+}
+
+/* The part of a stack below what its thread uses holds only stale words. */
+static void leave_out(uintptr_t begin, uintptr_t end, uintptr_t used) {
+  if (used < begin || used > end) return; /* it runs elsewhere: all of this stack counts */
+  used = (used - PORT_RED_ZONE) & ~(uintptr_t)7;
+  if (used <= begin || state.unused_count == STACKS) return;
+  size_t i = state.unused_count++;
+  for (; i && state.unused[i - 1].begin > begin; i--) state.unused[i] = state.unused[i - 1];
+  state.unused[i] = (struct port_range){begin, used};
+}
+
+static void known_stack(int id, uintptr_t *begin, uintptr_t *end) {
+  *begin = *end = 0;
+  if (id == port_process_id()) {
+    *begin = state.maps.main_stack.begin;
+    *end = state.maps.main_stack.end;
+    return;
+  }
+  const struct thread *thread = thread_find(id);
+  if (thread && thread->stack_begin) {
+    *begin = thread->stack_begin;
+    *end = thread->stack_end;
+  }
+}
+
+static void mark_thread(int id, uintptr_t stack_pointer, uintptr_t handler_stack) {
+  uintptr_t begin, end, lowest = stack_pointer;
+  known_stack(id, &begin, &end);
+  /* The handler's frame lies below the interrupted code on the same stack, or on another. */
+  if (handler_stack >= begin && handler_stack < end && handler_stack < lowest)
+    lowest = handler_stack;
+  if (begin) leave_out(begin, end, lowest);
+  mark_word(stack_pointer); /* keeps a stack that was allocated from the heap */
+  mark_word(handler_stack);
+}
+
+static void mark_pinned(void) {
+  size_t top = heap.top;
+  for (size_t i = 1; i < top; i++) {
+    struct page *page = &heap.pages[i];
+    if (!page->has_pinned || !page->cells || heap.page_first[i] != i) continue;
+    for (uint32_t c = 0; c < page->cells; c++) {
+      uintptr_t address = page_address(page) + c * page->size;
+      if (*state_at(address) & STATE_PINNED) mark_word(address);
+    }
+  }
+}
+
+enum roots_result roots_open(bool baseline) {
+  state.maps.baseline = baseline;
+  enum port_maps_result result = port_maps_open(&state.maps);
+  if (result == PORT_MAPS_OPEN) return ROOTS_OPEN;
+  if (result == PORT_MAPS_TRUNCATED) return ROOTS_TRUNCATED;
+  return ROOTS_MARKED;
+}
+
+enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
+  state.counts = (struct roots_counts){0, state.maps.mappings, 1};
+  state.unused_count = 0;
+  size_t stopped;
+  const struct stopped_thread *threads = world_threads(&stopped);
+  mark_thread(port_thread_id(), spilled, spilled);
+  mark_word(port_alternate_stack());
+  for (size_t i = 0; i < stopped; i++) {
+    const struct stopped_thread *thread = &threads[i];
+    if (!thread->state) continue; /* gone, or a kernel worker */
+    state.counts.threads++;
+    mark_thread(thread->id, thread->frame.stack_pointer, thread->handler_stack);
+    mark_word(thread->frame.alternate_stack);
+    mark_stretch(thread->frame.frame_begin, thread->frame.frame_end);
+  }
+  for (size_t i = 0; i < state.named_count; i++)
+    mark_stretch(state.named[i].begin, state.named[i].end);
+  mark_pinned();
+  state.maps.visit = visit;
+  enum port_maps_result result = port_maps_visit(&state.maps);
+  *counts = state.counts;
+  if (result != PORT_MAPS_OK || !mark_drain()) return ROOTS_UNREADABLE;
+  return ROOTS_MARKED;
+}
+
+void roots_close(void) { port_maps_close(&state.maps); }
+
+bool roots_add(uintptr_t begin, size_t size) {
+  uint64_t mask = lock_acquire(&state.lock);
+  bool room = state.named_count < NAMED;
+  if (room) {
+    state.named[state.named_count] = (struct port_range){begin, begin + size};
+    COMPILER_BARRIER();
+    state.named_count++;
+  }
+  lock_release(&state.lock, mask);
+  return room;
+}
+
+bool roots_remove(uintptr_t begin, size_t size) {
+  uint64_t mask = lock_acquire(&state.lock);
+  bool found = false;
+  for (size_t i = 0; i < state.named_count && !found; i++)
+    if (state.named[i].begin == begin && state.named[i].end == begin + size) {
+      state.named[i] = state.named[state.named_count - 1];
+      COMPILER_BARRIER();
+      state.named_count--;
+      found = true;
+    }
+  lock_release(&state.lock, mask);
+  return found;
+}

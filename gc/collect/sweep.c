@@ -1,0 +1,165 @@
+/* sweep.c: see sweep.h. */
+#include "collect/sweep.h"
+
+#include <string.h>
+
+#include "heap/page_heap.h"
+#include "mutator/mutator.h"
+#include "ports/port.h"
+
+void (*sweep_condemned)(uintptr_t address, size_t size, bool first);
+
+static struct {
+  struct sweep_policy policy;
+  size_t sweeping; /* pages being swept right now, by whomever */
+  size_t begin, end; /* heap pages that may wait for a sweep */
+} state;
+
+void sweep_init(void) { mutator_sweep_page = sweep_page; }
+
+static bool may_die(uint8_t object, const struct sweep_policy *policy) {
+  if (object & STATE_PINNED) return false;
+  if (object & STATE_LIVE) return policy->live;
+  return (object & STATE_QUARANTINED) && policy->quarantined;
+}
+
+static inline bool is_first(const struct page *page) {
+  return page->cells && heap.page_first[page_index(page)] == page_index(page);
+}
+
+struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
+  struct sweep_counts counts;
+  memset(&counts, 0, sizeof counts);
+  state.policy = *policy;
+  state.begin = state.end = 0;
+  size_t top = heap.top;
+  for (size_t i = 1; i < top; i++) {
+    struct page *page = &heap.pages[i];
+    if (!is_first(page)) continue;
+    uint64_t *allocated = page_allocated(page), *marked = page_marked(page);
+    bool any = false;
+    for (unsigned w = 0; w < page->words; w++) {
+      uint64_t valid = w + 1u == page->words && page->cells % 64
+                           ? (1ull << page->cells % 64) - 1
+                           : ~0ull;
+      uint64_t reached = marked[w] & valid, dead = 0;
+      for (uint64_t bits = allocated[w] & valid & ~reached; bits; bits &= bits - 1) {
+        uint64_t bit = bits & -bits;
+        uintptr_t address =
+            page_address(page) + (w * 64 + (uint32_t)__builtin_ctzll(bits)) * page->size;
+        uint8_t *object = state_at(address);
+        if (*object == STATE_NONE) continue; /* waits in a buffer */
+        if (!may_die(*object, policy)) {
+          counts.kept_objects++;
+          counts.kept_bytes += page->size;
+        } else if (policy->condemn) {
+          bool first = !(*object & STATE_CONDEMNED);
+          *object |= STATE_CONDEMNED;
+          counts.condemned++;
+          if (first) {
+            counts.dead_objects++;
+            counts.dead_bytes += page->size;
+            if (*object & STATE_DROPPED) counts.recovered++;
+          }
+          if (sweep_condemned) sweep_condemned(address, page->size, first);
+        } else {
+          dead |= bit;
+          counts.dead_objects++;
+          counts.dead_bytes += page->size;
+          if (*object & STATE_DROPPED) counts.recovered++;
+        }
+      }
+      if (UNLIKELY(policy->condemn))
+        for (uint64_t bits = allocated[w] & reached; bits; bits &= bits - 1) {
+          uint8_t *object = state_at(page_address(page) +
+                                     (w * 64 + (uint32_t)__builtin_ctzll(bits)) * page->size);
+          if (*object & STATE_CONDEMNED) { /* a stale word points to it again: no error */
+            *object &= (uint8_t)~STATE_CONDEMNED;
+            counts.revived++;
+          }
+        }
+      marked[w] = dead;
+      any |= dead != 0;
+    }
+    if (any) {
+      page->unswept = 1;
+      if (!state.begin) state.begin = i;
+      state.end = i + 1;
+    }
+  }
+  return counts;
+}
+
+void sweep_cancel(void) {
+  size_t top = heap.top;
+  for (size_t i = 1; i < top; i++) {
+    struct page *page = &heap.pages[i];
+    if (!is_first(page)) continue;
+    page->rescan = 0;
+    memset(page_marked(page), 0, page->words * sizeof(uint64_t));
+  }
+}
+
+/* Claims one dead cell. False: the program freed it meanwhile (it had hidden its pointer). */
+static bool take_dead(uintptr_t address, size_t size) {
+  uint8_t old = __atomic_exchange_n(state_at(address), STATE_NONE, __ATOMIC_SEQ_CST);
+  if (old == STATE_NONE) return false;
+  if (UNLIKELY(state.policy.poison)) memset((void *)address, 0xdb, size);
+  else if (UNLIKELY(state.policy.zero)) memset((void *)address, 0, size);
+  return true;
+}
+
+static void sweep_claimed(struct page *page) {
+  uint64_t *marked = page_marked(page);
+  if (page->class == CLASS_LARGE) {
+    bool dead = marked[0] & 1;
+    marked[0] = 0;
+    if (dead && take_dead(page_address(page), page->size)) page_heap_release_large(page);
+    return;
+  }
+  for (unsigned w = 0; w < page->words; w++) {
+    uint64_t dead = marked[w], taken = 0;
+    if (!dead) continue;
+    marked[w] = 0;
+    for (uint64_t bits = dead; bits; bits &= bits - 1) {
+      uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bits);
+      if (take_dead(page_address(page) + index * page->size, page->size)) taken |= bits & -bits;
+    }
+    /* From here on the cells are anyone's; with the last of them the page may be gone. */
+    if (taken) __atomic_fetch_and(&page_allocated(page)[w], ~taken, __ATOMIC_SEQ_CST);
+  }
+}
+
+void sweep_page(struct page *page) {
+  atomic_add(&state.sweeping, 1);
+  if (__atomic_exchange_n(&page->unswept, 0, __ATOMIC_SEQ_CST)) sweep_claimed(page);
+  __atomic_fetch_sub(&state.sweeping, 1, __ATOMIC_RELEASE);
+}
+
+void sweep_rest(void) {
+  for (size_t i = state.begin; i < state.end; i++) {
+    struct page *page = &heap.pages[i];
+    if (!atomic_get(&page->unswept)) continue;
+    atomic_add(&state.sweeping, 1);
+    if (__atomic_exchange_n(&page->unswept, 0, __ATOMIC_SEQ_CST)) {
+      bool large = page->class == CLASS_LARGE;
+      sweep_claimed(page);
+      if (!large && __atomic_load_n(&page->full, __ATOMIC_SEQ_CST)) {
+        /* In no list of its owner. Whoever swaps the flag may release it when it is empty. */
+        if (page_free_cells(page) == page->cells &&
+            __atomic_exchange_n(&page->full, 0, __ATOMIC_SEQ_CST)) {
+          if (page_free_cells(page) == page->cells) {
+            page_heap_release_span(page);
+          } else { /* a stale flusher: list it after all */
+            page->full = 1;
+            mutator_page_freed(page);
+          }
+        } else {
+          mutator_page_freed(page);
+        }
+      }
+    }
+    __atomic_fetch_sub(&state.sweeping, 1, __ATOMIC_RELEASE);
+  }
+  while (atomic_get_acquire(&state.sweeping)) port_yield();
+}

@@ -1,0 +1,41 @@
+/* sweep.h: what happens to objects that were not reached.
+
+   sweep_flip, at the end of the pause, turns the mark bits into dead bits: cells that are
+   allocated, not marked, and whose state says that the collector may take them. Cells that become
+   objects afterwards are therefore never swept. The dead cells of a page are freed when a thread takes
+   the page to allocate from it, or by sweep_rest; whoever swaps the page's `unswept` flag to 0 does
+   it. A sweeper acts like any thread that frees another's cells. */
+#ifndef RECLAIM_SWEEP_H
+#define RECLAIM_SWEEP_H
+
+#include "heap/heap.h"
+
+struct sweep_counts {
+  uint64_t kept_objects, kept_bytes; /* not reached, but not to be taken either */
+  uint64_t dead_objects, dead_bytes;
+  uint64_t recovered;                /* of the dead: injected leaks */
+  uint64_t condemned, revived;       /* under check=condemn */
+};
+
+/* What the flip may take, by options. */
+struct sweep_policy {
+  bool live;         /* objects never freed (reclaim=on) */
+  bool quarantined;  /* objects that were freed and wait (free=quarantine) */
+  bool condemn;      /* do not free: mark them condemned, see report/condemn.h */
+  bool poison;       /* overwrite what is freed with 0xdb */
+  bool zero;         /* overwrite what is freed with zeros */
+};
+
+HIDDEN void sweep_init(void);
+/* World stopped, all marking done, no page unswept. */
+HIDDEN struct sweep_counts sweep_flip(const struct sweep_policy *policy);
+/* Clears all mark bits after a marking that was given up. World stopped. */
+HIDDEN void sweep_cancel(void);
+/* Sweeps one page if it still waits for it. Any thread. */
+HIDDEN void sweep_page(struct page *page);
+/* Sweeps every page that still waits and waits for those in the hands of others. */
+HIDDEN void sweep_rest(void);
+/* Called with each condemned object (condemn mode, world stopped): first time or again. */
+extern HIDDEN void (*sweep_condemned)(uintptr_t address, size_t size, bool first);
+
+#endif

@@ -1,0 +1,155 @@
+/* world.c: see world.h. */
+#include "collect/world.h"
+
+#include "heap/heap.h"
+#include "mutator/self.h"
+
+enum { ASKED = 1, FILLING = 2, STOPPED = 3 }; /* low bits of a slot's state */
+enum { CAPACITY = 32768 };
+static const uint64_t patience = 400000000;      /* nanoseconds for a thread that could run */
+static const uint64_t patience_stuck = 50000000; /* for one that waits in the kernel */
+
+static struct {
+  struct stopped_thread *slots;
+  int *ids;
+  size_t count;
+  uint32_t epoch;   /* changes when the world stops and when it resumes; stopped threads wait on it */
+  uint32_t answers; /* slots filled in this epoch; the collector waits on it */
+} world;
+
+bool world_init(void) {
+  world.slots = heap_metadata(CAPACITY * sizeof *world.slots);
+  world.ids = heap_metadata(CAPACITY * sizeof *world.ids);
+  return world.slots && world.ids;
+}
+
+/* Runs in the stopped thread, all signals blocked. */
+static void on_stop(uint64_t value, const struct port_frame *frame) {
+  uint32_t epoch = (uint32_t)(value >> 16);
+  struct stopped_thread *slot = &world.slots[value & 0xffff];
+  self.stops++;
+  if (atomic_get_acquire(&world.epoch) != epoch) return;
+  uint64_t expected = (uint64_t)epoch << 2 | ASKED;
+  if (!__atomic_compare_exchange_n(&slot->state, &expected, (uint64_t)epoch << 2 | FILLING, false,
+                                   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    return;
+  slot->frame = *frame;
+  slot->handler_stack = (uintptr_t)__builtin_frame_address(0);
+  atomic_set_release(&slot->state, (uint64_t)epoch << 2 | STOPPED);
+  __atomic_fetch_add(&world.answers, 1, __ATOMIC_RELEASE);
+  port_futex_wake(&world.answers, 1);
+  while (atomic_get_acquire(&world.epoch) == epoch) port_futex_wait(&world.epoch, epoch, 0);
+}
+
+bool world_install(void) { return port_stop_install(on_stop); }
+
+static bool has_stopped(const struct stopped_thread *slot) {
+  return (atomic_get_acquire(&slot->state) & 3) == STOPPED;
+}
+
+/* Signals every listed thread that has no slot yet. The number of new ones, or -1: no signal can
+   be sent, -2: no room. */
+static int ask(const int *ids, int count, int process, int me) {
+  int fresh = 0;
+  size_t hint = 0, known = world.count;
+  for (int i = 0; i < count; i++) {
+    if (ids[i] == me) continue;
+    if (hint < known && world.slots[hint].id == ids[i]) { /* listings keep their order */
+      hint++;
+      continue;
+    }
+    size_t s = 0;
+    while (s < known && world.slots[s].id != ids[i]) s++;
+    if (s < known) continue;
+    if (world.count == CAPACITY) return -2;
+    struct stopped_thread *slot = &world.slots[world.count];
+    slot->id = ids[i];
+    atomic_set_release(&slot->state, (uint64_t)world.epoch << 2 | ASKED);
+    int result = port_stop_thread(process, ids[i], (uint64_t)world.epoch << 16 | world.count);
+    fresh++;
+    if (result == -3) { /* ESRCH: gone meanwhile */
+      atomic_set(&slot->state, 0);
+      fresh--;
+    } else if (result != 0) {
+      return -1;
+    }
+    world.count++;
+  }
+  return fresh;
+}
+
+/* Waits until every thread that was asked has stopped or will never run again. */
+static bool await(uint64_t begin) {
+  size_t first = 0;
+  for (int round = 0;; round++) {
+    uint32_t answers = atomic_get_acquire(&world.answers);
+    while (first < world.count &&
+           (has_stopped(&world.slots[first]) || (world.slots[first].state & 3) == 0))
+      first++;
+    if (first == world.count) return true;
+    if (round < 20) { /* most answer within microseconds */
+      port_futex_wait(&world.answers, answers, 200000);
+      continue;
+    }
+    uint64_t waited = port_now() - begin;
+    bool open = false;
+    for (size_t i = first; i < world.count; i++) {
+      struct stopped_thread *slot = &world.slots[i];
+      uint64_t state = atomic_get_acquire(&slot->state);
+      if ((state & 3) != ASKED) continue;
+      enum port_thread_state thread = port_thread_state(slot->id);
+      if (thread == PORT_THREAD_ALIVE || thread == PORT_THREAD_STUCK) {
+        if (waited > (thread == PORT_THREAD_STUCK ? patience_stuck : patience)) return false;
+        open = true;
+      } else {
+        uint64_t asked = state;
+        __atomic_compare_exchange_n(&slot->state, &asked, 0, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST);
+      }
+    }
+    if (open) port_futex_wait(&world.answers, answers, 1000000);
+  }
+}
+
+enum world_result world_stop(void) {
+  if (!world_install()) return WORLD_SIGNAL;
+  world.count = 0;
+  if (port_count_threads() == 1) {
+    __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
+    return WORLD_STOPPED;
+  }
+  int process = port_process_id(), me = port_thread_id();
+  uint64_t begin = port_now();
+  atomic_set(&world.answers, 0);
+  __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
+  enum world_result result = WORLD_STOPPED;
+  for (;;) { /* until a listing shows nobody new: a thread may be made while we signal others */
+    int count = port_list_threads(world.ids, CAPACITY);
+    if (count <= 0) {
+      result = WORLD_TASKS;
+      break;
+    }
+    int fresh = ask(world.ids, count, process, me);
+    if (fresh < 0) {
+      result = fresh == -2 ? WORLD_COUNT : WORLD_SIGNAL;
+      break;
+    }
+    if (fresh == 0) break;
+    if (!await(begin)) {
+      result = WORLD_TIMEOUT;
+      break;
+    }
+  }
+  if (result != WORLD_STOPPED) world_resume();
+  return result;
+}
+
+void world_resume(void) {
+  __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
+  if (world.count) port_futex_wake(&world.epoch, INT32_MAX);
+}
+
+const struct stopped_thread *world_threads(size_t *count) {
+  *count = world.count;
+  return world.slots;
+}

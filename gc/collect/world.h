@@ -1,0 +1,40 @@
+/* world.h: stops every other thread of the process and lets them go again.
+
+   Threads are found in /proc/self/task, so that raw clones are found too. Each is sent the stop
+   signal with the cycle's epoch and a slot number; its handler publishes the frame in the slot and
+   waits on the epoch. Slot states are changed by compare-and-swap and carry the epoch, so that a
+   signal that arrives after its cycle was given up finds nothing to do. Threads that will
+   never run program code again (exiting, kernel workers) are left out; one that does not answer
+   in time means that the cycle is given up (rule 1). Nobody waits for threads to resume. */
+#ifndef RECLAIM_WORLD_H
+#define RECLAIM_WORLD_H
+
+#include "base/base.h"
+#include "ports/port.h"
+
+struct stopped_thread {
+  int id;
+  uint64_t state;           /* epoch << 2 | one of the states in world.c */
+  struct port_frame frame;
+  uintptr_t handler_stack;  /* the stack pointer inside the handler */
+};
+
+enum world_result {
+  WORLD_STOPPED,
+  WORLD_TASKS,   /* /proc/self/task cannot be listed */
+  WORLD_TIMEOUT, /* a thread did not answer */
+  WORLD_SIGNAL,  /* the stop signal cannot be installed or sent */
+  WORLD_COUNT    /* more threads than we have room for */
+};
+
+HIDDEN bool world_init(void);
+/* World is stopped on WORLD_STOPPED only; otherwise it has been let go again. The caller has
+   blocked all signals and holds the cycle lock. */
+HIDDEN enum world_result world_stop(void);
+HIDDEN void world_resume(void);
+/* The threads that were stopped; valid until the next stop. */
+HIDDEN const struct stopped_thread *world_threads(size_t *count);
+/* Installs the stop signal's handler again where libc took the number back. */
+HIDDEN bool world_install(void);
+
+#endif

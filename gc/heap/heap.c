@@ -1,0 +1,120 @@
+/* heap.c: the reservation and its layout; see heap.h. */
+#include "heap/heap.h"
+
+#include "base/lock.h"
+#include "ports/port.h"
+
+struct heap heap __attribute__((aligned(64)));
+
+enum {
+  CHUNK_PAGES = 32,         /* 2 MiB, so that huge pages can back the heap */
+  LARGEST_STEP_PAGES = 1024 /* one commit makes at most 64 MiB usable */
+};
+#define SMALLEST_HEAP (16 * MIB)
+
+/* Working memory: mutators, mark stack, buffers for maps. Only touched pages cost anything. */
+static size_t metadata_size(size_t heap_size) { return size_min(heap_size / 4, 64 * GIB) + 64 * MIB; }
+
+static struct {
+  struct lock lock;
+  uintptr_t metadata, metadata_end; /* bump allocation */
+} state;
+
+/* The tables, each with its bytes for one heap page. */
+enum { TABLES = 6 };
+static const size_t bytes_per_page[TABLES] = {
+    PAGE_GRANULES,         /* state bytes */
+    PAGE_WORDS * 8,        /* allocated */
+    PAGE_WORDS * 8,        /* marked */
+    sizeof(uint8_t),       /* page_class */
+    sizeof(uint32_t),      /* page_first */
+    sizeof(struct page),   /* descriptors */
+};
+static uintptr_t tables[TABLES];
+
+static size_t table_size(unsigned table, size_t pages) {
+  return round_up(pages * bytes_per_page[table], KERNEL_PAGE);
+}
+
+static bool reserve(size_t heap_size, size_t extra) {
+  size_t pages = heap_size / HEAP_PAGE, whole = heap_size;
+  for (unsigned t = 0; t < TABLES; t++) whole += table_size(t, pages) + KERNEL_PAGE;
+  size_t metadata = metadata_size(heap_size) + extra;
+  whole += metadata + KERNEL_PAGE;
+  char *begin = port_reserve(round_up(whole, 2 * MIB), 2 * MIB);
+  if (!begin) return false;
+  heap.reserve_begin = (uintptr_t)begin;
+  heap.reserve_end = (uintptr_t)begin + round_up(whole, 2 * MIB);
+  uintptr_t at = (uintptr_t)begin + heap_size + KERNEL_PAGE; /* inaccessible pages part the tables */
+  for (unsigned t = 0; t < TABLES; t++) {
+    tables[t] = at;
+    at += table_size(t, pages) + KERNEL_PAGE;
+  }
+  state.metadata = at;
+  state.metadata_end = at + metadata;
+  heap.base = (uintptr_t)begin;
+  heap.granules = heap_size / GRANULE;
+  heap.page_limit = pages;
+  heap.state = (uint8_t *)tables[0];
+  heap.allocated = (void *)tables[1];
+  heap.marked = (void *)tables[2];
+  heap.page_class = (uint8_t *)tables[3];
+  heap.page_first = (uint32_t *)tables[4];
+  heap.pages = (struct page *)tables[5];
+  return true;
+}
+
+bool heap_init(size_t largest, size_t extra) {
+  size_t size = largest, left = port_address_space_left();
+  if (left != SIZE_MAX) /* RLIMIT_AS: leave room for the program's own mappings and our tables */
+    while (size > SMALLEST_HEAP && size > left / 2) size /= 2;
+  while (!reserve(size, extra)) {
+    if (size <= SMALLEST_HEAP) return false;
+    size /= 2;
+  }
+  size_class_init();
+  if (!heap_commit(1)) return false;
+  heap.top = 1; /* page 0 stays unused */
+  return true;
+}
+
+static bool commit_to(size_t pages) {
+  size_t old = heap.committed_pages;
+  for (unsigned t = 0; t < TABLES; t++) {
+    size_t from = table_size(t, old), to = table_size(t, pages);
+    if (to > from && !port_commit((void *)(tables[t] + from), to - from)) return false;
+  }
+  if (!port_commit((void *)(heap.base + old * HEAP_PAGE), (pages - old) * HEAP_PAGE)) return false;
+  atomic_set_release(&heap.committed_pages, pages);
+  return true;
+}
+
+bool heap_commit(size_t pages) {
+  if (pages <= heap.committed_pages) return true;
+  if (pages > heap.page_limit) return false;
+  size_t need = round_up(pages, CHUNK_PAGES);
+  size_t step = round_up(heap.committed_pages / 8, CHUNK_PAGES);
+  if (step > LARGEST_STEP_PAGES) step = LARGEST_STEP_PAGES;
+  size_t wish = size_max(need, heap.committed_pages + step);
+  if (wish > heap.page_limit) wish = heap.page_limit;
+  if (commit_to(wish)) return true;
+  return commit_to(size_min(need, heap.page_limit));
+}
+
+void *heap_metadata_reserve(size_t size) {
+  size = round_up(size, KERNEL_PAGE);
+  uint64_t mask = lock_acquire(&state.lock);
+  void *result = NULL;
+  if (state.metadata_end - state.metadata >= size) {
+    result = (void *)state.metadata;
+    state.metadata += size;
+  }
+  lock_release(&state.lock, mask);
+  return result;
+}
+
+void *heap_metadata(size_t size) {
+  void *result = heap_metadata_reserve(size);
+  if (result && !port_commit(result, round_up(size, KERNEL_PAGE))) return NULL;
+  return result;
+}

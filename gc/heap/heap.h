@@ -1,0 +1,134 @@
+/* heap.h: the heap's geometry and its out-of-line metadata.
+
+   One PROT_NONE reservation holds everything that Reclaim owns: first the heap, then the state
+   bytes, the bitmaps, the page table and the collector's working memory, so that "is it ours"
+   is one compare and the root scan has one range to leave out. It becomes readable and writable
+   by chunks as the heap grows; the tables grow with it.
+
+   heap page   64 KiB. A span of one or four holds cells of one size class; a large object is a
+               run of its own. Page 0 is never used, so that the base address is no pointer to
+               an object.
+   state byte  one per granule of 16 bytes, nonzero only at the first granule of an object.
+               malloc sets it as its last step, free checks and clears it as its first.
+   allocated   one bit per cell: the cell is an object or waits in an allocation buffer.
+   marked      one bit per cell: while a cycle marks, reached; between the flip at the end of the
+               pause and the sweep of the page, dead; zero otherwise.
+
+   Who writes what: state bytes by the thread that owns the object; `allocated` by atomic
+   operations from any thread; `marked` by the collector only (atomically when several mark);
+   descriptors by the page heap's lock holder, except the fields marked otherwise. */
+#ifndef RECLAIM_HEAP_H
+#define RECLAIM_HEAP_H
+
+#include "base/base.h"
+#include "heap/size_class.h"
+
+#define HEAP_PAGE_SHIFT 16
+#define HEAP_PAGE ((size_t)1 << HEAP_PAGE_SHIFT)
+#define PAGE_GRANULES (HEAP_PAGE / GRANULE)
+#define PAGE_WORDS (PAGE_GRANULES / 64)
+
+enum state {
+  STATE_NONE = 0,
+  STATE_LIVE = 1,
+  STATE_PINNED = 2,      /* with LIVE: a root, never reclaimed (see pin=) */
+  STATE_DROPPED = 4,     /* with LIVE: its free() was dropped by the leak injector */
+  STATE_CONDEMNED = 8,   /* with LIVE: found unreachable under check=condemn */
+  STATE_QUARANTINED = 16 /* freed under free=quarantine */
+};
+
+struct mutator;
+
+struct page {
+  /* What word -> cell needs; written before page_first points here, `cells` last. */
+  uint64_t size;       /* of a cell; of a large object the bytes of its run */
+  uint64_t reciprocal; /* 0 for a large object: every granule belongs to cell 0 */
+  uint32_t cells;      /* 0: not in use, no word points into it */
+  uint32_t run;        /* heap pages of this span, object or free run */
+  uint8_t class;
+  uint8_t words;       /* 64-bit words of its bitmaps in use */
+  uint8_t free;        /* a free run (set at its first and last page) */
+  uint8_t dirty;       /* a free run: may have been written since it was last purged */
+  uint8_t full;        /* 1: in no list of its owner; whoever swaps it to 0 may list it */
+  uint8_t unswept;     /* 1: dead bits wait; whoever swaps it to 0 sweeps */
+  uint8_t has_pinned;
+  uint8_t rescan;      /* marking: a marked object of it did not fit on the mark stack */
+  uint8_t purged;      /* its free kernel pages were given back since it was last used */
+  uint16_t scan;       /* refill: next bitmap word; owner only */
+  uint16_t skip;       /* refill: cells left out of the first word (colouring); owner only */
+  struct mutator *owner;
+  struct page *next;   /* in the owner's queue or stack; in a list of free runs */
+  struct page *previous;
+};
+
+struct heap {
+  /* Read by every malloc and free: one cache line, constant after start. */
+  uintptr_t base;
+  size_t granules; /* of the whole reservation of the heap */
+  uint8_t *state;
+  uint8_t *page_class;  /* for free() alone; all zero where free() must take its slow path */
+  uint32_t *page_first; /* heap page -> first page of its span or run */
+  struct page *pages;
+  uint64_t (*allocated)[PAGE_WORDS];
+  uint64_t (*marked)[PAGE_WORDS];
+
+  bool free_slowly;       /* free= is not trust: set before the first page is handed out */
+  size_t page_limit;      /* heap pages in the reservation */
+  size_t committed_pages; /* readable and writable; page heap's lock */
+  size_t top;             /* pages handed out so far, from below; page heap's lock */
+  uintptr_t reserve_begin, reserve_end;
+};
+extern HIDDEN struct heap heap __attribute__((aligned(64)));
+
+/* Reserves the heap, at most `largest` bytes of it, with `extra` bytes of working memory on top of
+   the usual, and commits its first chunk. Called once, before anything else. False: not even the
+   smallest heap could be reserved. */
+HIDDEN bool heap_init(size_t largest, size_t extra);
+#define HEAP_LARGEST ((size_t)1 << 40)
+/* Makes the heap's first `pages` pages usable, tables included. Page heap's lock. */
+HIDDEN bool heap_commit(size_t pages);
+/* Private working memory of at least this size, zero, never given back. NULL when exhausted.
+   Takes a lock of its own. */
+HIDDEN void *heap_metadata(size_t size);
+/* A large range of the reservation, still inaccessible: the caller commits what it needs. */
+HIDDEN void *heap_metadata_reserve(size_t size);
+
+static inline bool heap_holds(uintptr_t address) {
+  return (address - heap.base) >> GRANULE_SHIFT < heap.granules;
+}
+static inline size_t page_index(const struct page *page) { return (size_t)(page - heap.pages); }
+static inline uintptr_t page_address(const struct page *page) {
+  return heap.base + (page_index(page) << HEAP_PAGE_SHIFT);
+}
+static inline uint64_t *page_allocated(const struct page *page) {
+  return heap.allocated[page_index(page)];
+}
+static inline uint64_t *page_marked(const struct page *page) { return heap.marked[page_index(page)]; }
+
+/* An object's place: its page, its number in the page, its first byte. */
+struct cell {
+  struct page *page;
+  uint32_t index;
+  uintptr_t address;
+};
+
+static inline uint8_t *state_at(uintptr_t address) {
+  return &heap.state[(address - heap.base) >> GRANULE_SHIFT];
+}
+
+/* Finds the cell an address lies in, whatever the cell's state. False: in no cell. */
+static inline bool cell_of(uintptr_t address, struct cell *cell) {
+  uintptr_t offset = address - heap.base;
+  if (offset >> GRANULE_SHIFT >= heap.granules) return false;
+  size_t number = offset >> HEAP_PAGE_SHIFT;
+  if (number >= atomic_get(&heap.committed_pages)) return false;
+  size_t first = heap.page_first[number];
+  struct page *page = &heap.pages[first];
+  uint64_t granule = (offset >> GRANULE_SHIFT) - first * PAGE_GRANULES;
+  uint32_t index = cell_index(granule, page->reciprocal);
+  if (index >= page->cells) return false;
+  *cell = (struct cell){page, index, page_address(page) + index * page->size};
+  return true;
+}
+
+#endif

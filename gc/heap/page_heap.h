@@ -1,0 +1,45 @@
+/* page_heap.h: hands out runs of heap pages and takes them back.
+
+   Free runs are coalesced with their neighbours and kept in lists by length: exact up to 63
+   pages, then four lists a doubling. A run that was written stays dirty until it is purged;
+   when dirty free pages exceed what is in use (at least 2 MiB), the longest runs are given back to
+   the kernel, and the rest after a while without use (page_heap_decay).
+
+   All state belongs to one lock, taken with signals blocked. */
+#ifndef RECLAIM_PAGE_HEAP_H
+#define RECLAIM_PAGE_HEAP_H
+
+#include "heap/heap.h"
+
+/* What the page heap counts, in heap pages; read without the lock as estimates. */
+struct page_heap_counts {
+  size_t used;       /* in spans and large objects */
+  size_t dirty_free; /* free, but still backed by memory as far as we know */
+  size_t large;      /* of used: in large objects */
+  size_t peak;       /* the most ever used */
+};
+extern HIDDEN struct page_heap_counts page_heap_counts;
+
+/* A span for cells of a class: descriptor and tables set up, no owner, its allocated bits all
+   clear for valid cells. NULL: out of memory or address space. */
+HIDDEN struct page *page_heap_span(unsigned class);
+HIDDEN void page_heap_release_span(struct page *page);
+
+/* A large object's run, `alignment` in bytes (a power of two). Its state byte is not set yet.
+   *zero says that its memory is known to be zero. */
+HIDDEN struct page *page_heap_large(size_t pages, size_t alignment, bool *zero);
+HIDDEN void page_heap_release_large(struct page *page);
+/* Grows or shrinks a large object where it stands. False: no room behind it. */
+HIDDEN bool page_heap_resize_large(struct page *page, size_t pages);
+
+/* Gives free pages back to the kernel: all of them (0), or down to `keep` dirty pages. Returns
+   the bytes given back. */
+HIDDEN size_t page_heap_purge(size_t keep);
+/* Purges what was free and dirty for a whole period (a second); cheap, call it often. */
+HIDDEN void page_heap_decay(uint64_t now);
+
+/* For fork: nobody may be inside while the process is copied. */
+HIDDEN uint64_t page_heap_lock(void);
+HIDDEN void page_heap_unlock(uint64_t mask);
+
+#endif

@@ -1,0 +1,33 @@
+/* size_class.c: see size_class.h. */
+#include "heap/size_class.h"
+
+#include "heap/heap.h"
+
+struct size_class size_classes[CLASS_COUNT];
+uint8_t size_class_table[SMALL_LIMIT / GRANULE];
+
+enum { SPAN_THRESHOLD = 8192, SPAN_PAGES = 4, BUFFER_BYTES = 65536 };
+
+static void define(unsigned class, uint32_t size) {
+  struct size_class *c = &size_classes[class];
+  c->size = size;
+  c->granules = size / GRANULE;
+  c->reciprocal = (((uint64_t)1 << 32) + c->granules - 1) / c->granules;
+  c->span = size > SPAN_THRESHOLD ? SPAN_PAGES : 1;
+  c->cells = (uint16_t)(c->span * HEAP_PAGE / size);
+  uint32_t slots = BUFFER_BYTES / size;
+  c->slots = (uint16_t)(slots < 2 ? 2 : slots > BUFFER_SLOTS ? BUFFER_SLOTS : slots);
+}
+
+void size_class_init(void) {
+  unsigned class = 1;
+  for (uint32_t size = 16; size <= 128; size += 16) define(class++, size);
+  for (uint32_t size = 128; size < SMALL_LIMIT; size *= 2)
+    for (uint32_t quarter = 1; quarter <= 4; quarter++) define(class++, size + size / 4 * quarter);
+  CHECK(class == CLASS_SMALL_END);
+  class = 1;
+  for (uint32_t i = 0; i < SMALL_LIMIT / GRANULE; i++) {
+    while (size_classes[class].size < (i + 1) * GRANULE) class++;
+    size_class_table[i] = (uint8_t)class;
+  }
+}

@@ -1,0 +1,45 @@
+/* size_class.h: the sizes of cells: steps of 16 bytes up to 128, then four classes a doubling up
+   to 32 KiB. A request of n bytes takes the smallest class of at least n + 1, so that a pointer
+   one past its end stays inside its own cell. Pure tables, written once before first use. */
+#ifndef RECLAIM_SIZE_CLASS_H
+#define RECLAIM_SIZE_CLASS_H
+
+#include "base/base.h"
+
+enum {
+  GRANULE = 16,
+  GRANULE_SHIFT = 4,
+  CLASS_NONE = 0,  /* class 0: a heap page that is not in use */
+  CLASS_SMALL_END = 41,
+  CLASS_LARGE = 41, /* a large object: a run of heap pages of its own */
+  CLASS_COUNT = 42,
+  SMALL_LIMIT = 32768, /* requests below this are served from cells */
+  BUFFER_SLOTS = 262,  /* the most cells that wait in one allocation buffer */
+};
+
+struct size_class {
+  uint32_t size;       /* bytes of a cell */
+  uint32_t granules;   /* the same in granules */
+  uint64_t reciprocal; /* ceil(2^32 / granules) */
+  uint16_t cells;      /* in a span of such cells */
+  uint16_t slots;      /* cells an allocation buffer may hold: 64 KiB of them, 2 to 262 */
+  uint8_t span;        /* heap pages of a span */
+};
+
+extern HIDDEN struct size_class size_classes[CLASS_COUNT];
+/* (request >> 4) -> class; read it through size_class_of. */
+extern HIDDEN uint8_t size_class_table[SMALL_LIMIT / GRANULE];
+
+HIDDEN void size_class_init(void);
+
+static inline unsigned size_class_of(size_t request) { /* request < SMALL_LIMIT */
+  return size_class_table[request >> GRANULE_SHIFT];
+}
+
+/* Which cell of a span holds the granule at this distance from the span's beginning. Exact for
+   every granule of a span (checked by the unit test over all of them). */
+static inline uint32_t cell_index(uint64_t granule, uint64_t reciprocal) {
+  return (uint32_t)((granule * reciprocal) >> 32);
+}
+
+#endif

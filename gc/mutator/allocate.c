@@ -1,0 +1,97 @@
+/* allocate.c: see allocate.h. */
+#include "mutator/allocate.h"
+
+#include "heap/page_heap.h"
+
+/* The mutator to work with, marked busy; borrowed is set when the thread has none of its own
+   (before set-up failed for lack of memory, after its end, or inside its own slow path in a
+   handler that did not pass the gate). */
+static struct mutator *begin(bool *borrowed) {
+  struct mutator *mutator = thread_attach() ? self.real : NULL;
+  *borrowed = !mutator || mutator->busy;
+  if (*borrowed) mutator = mutator_adopt();
+  if (mutator) {
+    mutator->busy = 1;
+    COMPILER_BARRIER();
+  }
+  return mutator;
+}
+
+static void end(struct mutator *mutator, bool borrowed) {
+  COMPILER_BARRIER();
+  mutator->busy = 0;
+  if (borrowed) mutator_orphan(mutator);
+}
+
+static void set_live(void *object) {
+  COMPILER_BARRIER();
+  *state_at((uintptr_t)object) = STATE_LIVE;
+}
+
+static void *allocate_large(size_t size, size_t alignment, bool *zero) {
+  bool known_zero = false;
+  if (size >= heap.page_limit * HEAP_PAGE) return NULL;
+  struct page *page = page_heap_large((size + HEAP_PAGE) / HEAP_PAGE, alignment, &known_zero);
+  if (!page) return NULL;
+  if (zero) *zero = known_zero;
+  void *object = (void *)page_address(page);
+  set_live(object);
+  return object;
+}
+
+static void *allocate_cell(unsigned class) {
+  bool borrowed;
+  struct mutator *mutator = begin(&borrowed);
+  if (!mutator) return NULL;
+  void *cell = mutator_take(mutator, class);
+  if (cell) set_live(cell);
+  end(mutator, borrowed);
+  return cell;
+}
+
+void *allocate(size_t size, bool *zero) {
+  if (zero) *zero = false;
+  if (size >= SMALL_LIMIT) return allocate_large(size, GRANULE, zero);
+  return allocate_cell(size_class_of(size));
+}
+
+void *allocate_aligned(size_t alignment, size_t size, bool *zero) {
+  if (zero) *zero = false;
+  if (alignment <= GRANULE) return allocate(size, zero);
+  /* Spans begin at multiples of 64 KiB, so a cell size divisible by the alignment will do. */
+  size_t least = size_max(size, alignment - 1);
+  if (least < SMALL_LIMIT)
+    for (unsigned class = size_class_of(least); class < CLASS_SMALL_END; class++)
+      if (size_classes[class].size % alignment == 0) return allocate_cell(class);
+  return allocate_large(size, alignment, zero);
+}
+
+enum release_result release(void *pointer) {
+  struct cell cell;
+  if (!heap_holds((uintptr_t)pointer)) return RELEASE_FOREIGN;
+  uint8_t *state = state_at((uintptr_t)pointer);
+  uint8_t old = object_find(pointer, &cell);
+  /* Exchanged, so that of two threads that free one block at once only one goes on. */
+  if (old != STATE_NONE) old = __atomic_exchange_n(state, STATE_NONE, __ATOMIC_SEQ_CST);
+  if (old == STATE_NONE) return RELEASE_NOT_LIVE;
+  if (cell.page->class == CLASS_LARGE) {
+    page_heap_release_large(cell.page);
+  } else {
+    bool borrowed;
+    struct mutator *mutator = self.ended ? NULL : begin(&borrowed);
+    if (mutator) {
+      mutator_put(mutator, cell.page->class, pointer);
+      end(mutator, borrowed);
+    } else {
+      mutator_flush(&pointer, 1);
+    }
+  }
+  return old & STATE_CONDEMNED ? RELEASE_CONDEMNED : RELEASED;
+}
+
+bool resize_in_place(const struct cell *cell, size_t size) {
+  if (cell->page->class != CLASS_LARGE || size >= heap.page_limit * HEAP_PAGE) return false;
+  size_t pages = (size + HEAP_PAGE) / HEAP_PAGE;
+  if (size < SMALL_LIMIT) return false;
+  return pages == cell->page->run || page_heap_resize_large(cell->page, pages);
+}

@@ -1,0 +1,80 @@
+/* allocate.h: objects made and given up by the calling thread, apart from the inlined fast paths.
+
+   None of these collects, reports or sets errno: the caller in api/ decides. They may be called
+   from any thread at any time, in signal handlers that passed the gate too. */
+#ifndef RECLAIM_ALLOCATE_H
+#define RECLAIM_ALLOCATE_H
+
+#include "mutator/thread.h"
+
+/* An object of at least size + 1 bytes, live. *zero (if given) tells that it is known to hold
+   zeros. NULL: out of memory or address space. */
+HIDDEN void *allocate(size_t size, bool *zero);
+/* The same aligned to a power of two of any size. */
+HIDDEN void *allocate_aligned(size_t alignment, size_t size, bool *zero);
+
+enum release_result {
+  RELEASED,
+  RELEASE_FOREIGN,   /* not an address of ours */
+  RELEASE_NOT_LIVE,  /* begins no live object: freed before, interior, misaligned, never made */
+  RELEASE_CONDEMNED, /* the collector had found it unreachable; released now */
+};
+/* Frees an object at once whatever its state, clearing its state byte first. */
+HIDDEN enum release_result release(void *pointer);
+
+/* Grows or shrinks a large object in place. */
+HIDDEN bool resize_in_place(const struct cell *cell, size_t size);
+/* What malloc_usable_size says: the cell less its slack byte. */
+static inline size_t cell_usable(const struct cell *cell) { return cell->page->size - 1; }
+
+/* The object that begins at pointer, live in some way; its state. 0: none. */
+static inline uint8_t object_find(const void *pointer, struct cell *cell) {
+  uintptr_t address = (uintptr_t)pointer;
+  if (!cell_of(address, cell) || cell->address != address) return STATE_NONE;
+  return atomic_get(state_at(address));
+}
+
+/* --- the fast paths, inlined into malloc and free ------------------------------------------------ */
+
+/* The order of the stores matters to a handler that abandons us by longjmp: at every point the
+   worst is a cell in no buffer, never one in two places. */
+static inline void *allocate_fast(size_t size) {
+  if (LIKELY(size < SMALL_LIMIT)) {
+    struct buffer *buffer =
+        (struct buffer *)((char *)self.mutator->buffers + buffer_offset[size >> GRANULE_SHIFT]);
+    void *cell = buffer->hot;
+    if (LIKELY(cell != NULL)) {
+      uint64_t count = buffer->count - 1u;
+      buffer->count = (uint32_t)count;
+      COMPILER_BARRIER();
+      buffer->hot = buffer->slot[count];
+      COMPILER_BARRIER();
+      heap.state[((uintptr_t)cell - heap.base) >> GRANULE_SHIFT] = STATE_LIVE;
+      return cell;
+    }
+  }
+  return NULL;
+}
+
+static inline bool release_fast(void *pointer) {
+  uintptr_t offset = (uintptr_t)pointer - heap.base;
+  size_t granule = offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT); /* misaligned: huge */
+  if (LIKELY(granule < heap.granules)) {
+    unsigned class = heap.page_class[granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT)];
+    struct buffer *buffer = &self.mutator->buffers[class];
+    uint64_t count = buffer->count;
+    if (LIKELY(count < buffer->limit) && LIKELY(heap.state[granule] == STATE_LIVE)) {
+      heap.state[granule] = STATE_NONE;
+      COMPILER_BARRIER();
+      buffer->slot[count] = buffer->hot;
+      COMPILER_BARRIER();
+      buffer->hot = pointer;
+      COMPILER_BARRIER();
+      buffer->count = (uint32_t)count + 1;
+      return true;
+    }
+  }
+  return false;
+}
+
+#endif

@@ -1,0 +1,404 @@
+/* mutator.c: see mutator.h. The protocol between owner and flusher, and the figures behind the
+   buffer sizes, are those of the project's allocation-path prototype. */
+#include "mutator/mutator.h"
+
+#include <string.h>
+
+#include "base/lock.h"
+#include "heap/page_heap.h"
+#include "ports/port.h"
+
+enum {
+  FIRST_LIMIT = 8,    /* a buffer starts this small and doubles at each refill or flush */
+  TRIM_EVERY = 16,    /* spans taken between two looks for empty pages */
+  COLOUR = 1216,      /* spreads the first cells of pages over the cache's sets */
+  COLOUR_MASK = 0x3fff,
+};
+
+THREAD_LOCAL struct self self = {.mutator = &mutator_dummy};
+struct mutator mutator_dummy;
+uint32_t buffer_offset[SMALL_LIMIT / GRANULE];
+void (*mutator_sweep_page)(struct page *page);
+
+static struct {
+  struct lock lock; /* the two lists */
+  struct mutator *all;
+  struct mutator *orphans;
+  bool lost_pages;  /* fork child: pages of threads that do not exist here wait for rescue */
+} state;
+
+void mutator_init(void) {
+  for (size_t i = 0; i < SMALL_LIMIT / GRANULE; i++)
+    buffer_offset[i] = (uint32_t)(size_class_table[i] * sizeof(struct buffer));
+}
+
+struct mutator *mutator_adopt(void) {
+  uint64_t mask = lock_acquire(&state.lock);
+  struct mutator *mutator = state.orphans;
+  if (mutator) state.orphans = mutator->next_orphan;
+  lock_release(&state.lock, mask);
+  if (!mutator) {
+    mutator = heap_metadata(sizeof *mutator);
+    if (!mutator) return NULL;
+    mask = lock_acquire(&state.lock);
+    mutator->next = state.all;
+    state.all = mutator;
+    lock_release(&state.lock, mask);
+  }
+  mutator->next_orphan = NULL;
+  for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+    uint32_t slots = size_classes[class].slots;
+    mutator->buffers[class].limit = slots < FIRST_LIMIT ? slots : FIRST_LIMIT;
+  }
+  return mutator;
+}
+
+void mutator_page_freed(struct page *page) {
+  if (!__atomic_load_n(&page->full, __ATOMIC_SEQ_CST)) return;
+  if (!__atomic_exchange_n(&page->full, 0, __ATOMIC_SEQ_CST)) return;
+  struct mutator *owner = __atomic_load_n(&page->owner, __ATOMIC_ACQUIRE);
+  if (!owner) return; /* a page that changed hands under a stale look; its new owner lists it */
+  struct page *top = atomic_get(&owner->returned);
+  do page->next = top;
+  while (!__atomic_compare_exchange_n(&owner->returned, &top, page, true, __ATOMIC_SEQ_CST,
+                                      __ATOMIC_RELAXED));
+}
+
+void mutator_flush(void **cells, size_t count) {
+  struct page *page = NULL;
+  uintptr_t begin = 0;
+  size_t size = 0;
+  uint64_t bits = 0;
+  unsigned word = 0;
+  for (size_t i = 0; i <= count; i++) {
+    uintptr_t cell = i < count ? (uintptr_t)cells[i] : 0;
+    bool same_page = page && i < count && cell - begin < size;
+    uint32_t index = 0;
+    if (same_page) index = cell_index((cell - begin) >> GRANULE_SHIFT, page->reciprocal);
+    if (bits && (!same_page || index / 64 != word)) { /* cells of one word go together */
+      __atomic_fetch_and(&page_allocated(page)[word], ~bits, __ATOMIC_SEQ_CST);
+      bits = 0;
+    }
+    if (page && !same_page) mutator_page_freed(page);
+    if (i == count) break;
+    if (!same_page) {
+      struct cell found;
+      bool known = cell_of(cell, &found);
+      CHECK(known && found.address == cell);
+      page = found.page;
+      index = found.index;
+      begin = page_address(page);
+      size = (size_t)page->run * HEAP_PAGE;
+    }
+    word = index / 64;
+    bits |= 1ull << (index % 64);
+  }
+}
+
+/* --- the owner's pages -------------------------------------------------------------------------- */
+
+static void enqueue(struct mutator *mutator, struct page *page) {
+  struct page_queue *queue = &mutator->queue[page->class];
+  page->next = NULL;
+  if (queue->tail) queue->tail->next = page;
+  else queue->head = page;
+  queue->tail = page;
+}
+
+static struct page *dequeue(struct mutator *mutator, unsigned class) {
+  struct page_queue *queue = &mutator->queue[class];
+  struct page *page = queue->head;
+  if (!page) return NULL;
+  queue->head = page->next;
+  if (!queue->head) queue->tail = NULL;
+  page->next = NULL;
+  return page;
+}
+
+/* First in, first out: pages get time to fill with free cells. */
+static void drain_returned(struct mutator *mutator) {
+  if (!atomic_get(&mutator->returned)) return;
+  struct page *page = __atomic_exchange_n(&mutator->returned, NULL, __ATOMIC_SEQ_CST);
+  while (page) {
+    struct page *next = page->next;
+    enqueue(mutator, page);
+    page = next;
+  }
+}
+
+static void sweep_if_due(struct page *page) {
+  if (UNLIKELY(atomic_get(&page->unswept)) && mutator_sweep_page) mutator_sweep_page(page);
+}
+
+/* Gives whole free kernel pages of a nearly empty heap page back. Free cells hold no links, so
+   it is enough to claim their bits for the moment: no other thread can then take them. */
+static void purge_inside(struct page *page) {
+  uint64_t mine[PAGE_WORDS];
+  uint64_t *allocated = page_allocated(page);
+  for (unsigned w = 0; w < page->words; w++) {
+    uint64_t free = ~atomic_get(&allocated[w]);
+    if (free) free &= ~__atomic_fetch_or(&allocated[w], free, __ATOMIC_SEQ_CST);
+    mine[w] = free;
+  }
+  size_t size = page->size, kernel_pages = HEAP_PAGE * page->run / KERNEL_PAGE;
+  size_t begin = 0, length = 0;
+  for (size_t k = 0; k <= kernel_pages; k++) {
+    bool empty = k < kernel_pages;
+    for (size_t c = k * KERNEL_PAGE / size;
+         empty && c < page->cells && c * size < (k + 1) * KERNEL_PAGE; c++)
+      empty = mine[c / 64] >> (c % 64) & 1;
+    if (empty) {
+      if (!length) begin = k;
+      length++;
+    } else if (length) {
+      port_purge((void *)(page_address(page) + begin * KERNEL_PAGE), length * KERNEL_PAGE);
+      length = 0;
+    }
+  }
+  for (unsigned w = 0; w < page->words; w++)
+    if (mine[w]) __atomic_fetch_and(&allocated[w], ~mine[w], __ATOMIC_SEQ_CST);
+  page->purged = 1;
+}
+
+void mutator_trim(struct mutator *mutator) {
+  drain_returned(mutator);
+  for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+    struct page_queue *queue = &mutator->queue[class];
+    struct page **link = &queue->head, *last = NULL, *page;
+    while ((page = *link)) {
+      sweep_if_due(page);
+      unsigned free = page_free_cells(page);
+      if (free == page->cells) {
+        *link = page->next;
+        page_heap_release_span(page);
+        continue;
+      }
+      if (!page->purged && free * 4 >= page->cells * 3u) purge_inside(page);
+      last = page;
+      link = &page->next;
+    }
+    queue->tail = last;
+  }
+}
+
+/* A page of a dead thread that nobody adopted, for the class we need. */
+static struct page *take_from_orphans(struct mutator *mutator, unsigned class) {
+  struct page *page = NULL;
+  uint64_t mask = lock_acquire(&state.lock);
+  for (struct mutator *orphan = state.orphans; orphan && !page; orphan = orphan->next_orphan) {
+    drain_returned(orphan);
+    page = dequeue(orphan, class);
+    if (!page && (page = orphan->current[class])) orphan->current[class] = NULL;
+  }
+  if (page) {
+    page->next = NULL;
+    __atomic_store_n(&page->owner, mutator, __ATOMIC_RELEASE);
+  }
+  lock_release(&state.lock, mask);
+  return page;
+}
+
+static void rescue_lost_pages(void);
+
+static struct page *fresh_page(struct mutator *mutator, unsigned class) {
+  if (UNLIKELY(state.lost_pages)) rescue_lost_pages();
+  if (++mutator->spans_taken % TRIM_EVERY == 0) mutator_trim(mutator);
+  struct page *page = take_from_orphans(mutator, class);
+  if (page) {
+    page->scan = page->skip = 0;
+    return page;
+  }
+  page = page_heap_span(class);
+  if (!page) return NULL;
+  uint32_t colour = (uint32_t)(page_index(page) * COLOUR & COLOUR_MASK) / (uint32_t)page->size;
+  page->scan = (uint16_t)(colour / 64);
+  page->skip = (uint16_t)(colour % 64);
+  __atomic_store_n(&page->owner, mutator, __ATOMIC_RELEASE);
+  return page;
+}
+
+/* The current page is scanned to its end: start over when an eighth of it is free again, else set
+   it aside as full and take the next. */
+static struct page *next_page(struct mutator *mutator, unsigned class) {
+  struct page *page = mutator->current[class];
+  if (page) {
+    sweep_if_due(page);
+    unsigned enough = page->cells / 8 + 1;
+    if (page_free_cells(page) >= enough) {
+      page->scan = page->skip = 0;
+      return page;
+    }
+    mutator->current[class] = NULL;
+    __atomic_store_n(&page->full, 1, __ATOMIC_SEQ_CST);
+    if (page_free_cells(page) >= enough && __atomic_exchange_n(&page->full, 0, __ATOMIC_SEQ_CST)) {
+      page->scan = page->skip = 0;
+      return mutator->current[class] = page;
+    }
+  }
+  drain_returned(mutator);
+  page = dequeue(mutator, class);
+  if (page) {
+    page->scan = page->skip = 0;
+    sweep_if_due(page);
+  } else {
+    page = fresh_page(mutator, class);
+    if (page) sweep_if_due(page);
+  }
+  if (page) page->purged = 0;
+  return mutator->current[class] = page;
+}
+
+static void raise_limit(struct buffer *buffer, unsigned class) {
+  uint32_t slots = size_classes[class].slots;
+  buffer->limit = buffer->limit * 2 < slots ? buffer->limit * 2 : slots;
+}
+
+void *mutator_take(struct mutator *mutator, unsigned class) {
+  struct buffer *buffer = &mutator->buffers[class];
+  void *cell = buffer->hot;
+  if (cell) {
+    buffer->count--;
+    buffer->hot = buffer->slot[buffer->count];
+    return cell;
+  }
+  if (buffer->limit < size_classes[class].slots) raise_limit(buffer, class);
+  uint32_t want = (buffer->limit + 1) / 2, got = 0;
+  void **cells = buffer->slot + 1; /* filled from above, so that cells leave in address order */
+  struct page *page = mutator->current[class];
+  while (got < want) {
+    if (!page || page->scan >= page->words) {
+      if (got && !mutator->queue[class].head && !atomic_get(&mutator->returned)) break;
+      page = next_page(mutator, class);
+      if (!page) break;
+    }
+    unsigned word = page->scan;
+    uint64_t *allocated = &page_allocated(page)[word];
+    uint64_t free = ~atomic_get(allocated);
+    if (page->skip) {
+      free &= ~0ull << page->skip;
+      page->skip = 0;
+    }
+    if (!free) {
+      page->scan++;
+      continue;
+    }
+    uintptr_t base = page_address(page) + (uintptr_t)word * 64 * page->size;
+    uint64_t left = free;
+    void **at = cells + (want - got), **end = at;
+    do {
+      *--at = (void *)(base + (uintptr_t)__builtin_ctzll(left) * page->size);
+      left &= left - 1;
+    } while (left && at > cells);
+    __atomic_fetch_or(allocated, free ^ left, __ATOMIC_SEQ_CST);
+    got += (uint32_t)(end - at);
+    if (!left) page->scan++;
+  }
+  if (!got) return NULL;
+  if (got < want) memmove(cells, cells + (want - got), got * sizeof *cells);
+  cell = buffer->slot[got];
+  buffer->hot = buffer->slot[got - 1];
+  COMPILER_BARRIER();
+  buffer->count = got - 1;
+  return cell;
+}
+
+void mutator_put(struct mutator *mutator, unsigned class, void *cell) {
+  struct buffer *buffer = &mutator->buffers[class];
+  if (buffer->count >= buffer->limit) {
+    if (buffer->limit < size_classes[class].slots) {
+      raise_limit(buffer, class);
+    } else { /* flush the older half */
+      uint32_t count = buffer->count, half = (count + 1) / 2;
+      buffer->slot[count] = buffer->hot;
+      mutator_flush(buffer->slot + 1, half);
+      memmove(buffer->slot + 1, buffer->slot + 1 + half, (count - half) * sizeof *buffer->slot);
+      buffer->count = count - half;
+      buffer->hot = buffer->slot[buffer->count];
+    }
+  }
+  buffer->slot[buffer->count] = buffer->hot;
+  buffer->hot = cell;
+  buffer->count++;
+}
+
+void mutator_flush_buffers(struct mutator *mutator) {
+  for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+    struct buffer *buffer = &mutator->buffers[class];
+    uint32_t count = buffer->count;
+    if (!count) continue;
+    buffer->slot[count] = buffer->hot;
+    buffer->count = 0;
+    buffer->hot = NULL;
+    mutator_flush(buffer->slot + 1, count);
+  }
+}
+
+void mutator_orphan(struct mutator *mutator) {
+  mutator_flush_buffers(mutator);
+  for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+    struct page *page = mutator->current[class];
+    mutator->current[class] = NULL;
+    if (page) enqueue(mutator, page);
+  }
+  mutator_trim(mutator);
+  uint64_t mask = lock_acquire(&state.lock);
+  mutator->next_orphan = state.orphans;
+  state.orphans = mutator;
+  lock_release(&state.lock, mask);
+}
+
+size_t mutator_buffered_bytes(void) {
+  size_t bytes = 0;
+  for (struct mutator *m = atomic_get(&state.all); m; m = m->next)
+    for (unsigned class = 1; class < CLASS_SMALL_END; class++)
+      bytes += (size_t)atomic_get(&m->buffers[class].count) * size_classes[class].size;
+  return bytes;
+}
+
+/* --- fork ----------------------------------------------------------------------------------------- */
+
+uint64_t mutator_fork_lock(void) { return lock_acquire(&state.lock); }
+void mutator_fork_unlock(uint64_t mask) { lock_release(&state.lock, mask); }
+
+/* In the child only the forking thread exists. The others' buffers and queues may have been caught
+   half-way through a change: the buffers are dropped, never treated as free (a cell may be both
+   in a buffer and free in the bitmap), and the pages are listed anew when first needed. */
+void mutator_fork_child(struct mutator *mine) {
+  state.orphans = NULL;
+  for (struct mutator *m = state.all; m; m = m->next) {
+    if (m == mine) continue;
+    for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+      m->buffers[class].count = 0;
+      m->buffers[class].hot = NULL;
+      m->current[class] = NULL;
+      m->queue[class] = (struct page_queue){NULL, NULL};
+    }
+    m->returned = NULL;
+    m->busy = 0;
+    m->next_orphan = state.orphans;
+    state.orphans = m;
+    state.lost_pages = true;
+  }
+}
+
+static void rescue_lost_pages(void) {
+  uint64_t mask = lock_acquire(&state.lock);
+  struct mutator *heir = state.lost_pages ? state.orphans : NULL;
+  if (heir) {
+    for (struct mutator *m = state.orphans; m; m = m->next_orphan) m->returned = NULL;
+    size_t top = heap.top;
+    for (size_t i = 1; i < top; i++) {
+      struct page *page = &heap.pages[i];
+      if (!page->cells || page->class == CLASS_LARGE || heap.page_first[i] != i) continue;
+      bool orphaned = false;
+      for (struct mutator *m = state.orphans; m && !orphaned; m = m->next_orphan)
+        orphaned = page->owner == m;
+      if (!orphaned && page->owner) continue;
+      page->full = 0;
+      page->owner = heir;
+      enqueue(heir, page);
+    }
+  }
+  state.lost_pages = false;
+  lock_release(&state.lock, mask);
+}

@@ -1,0 +1,84 @@
+/* mutator.h: one thread's allocation buffers and the heap pages it owns.
+
+   A buffer is a stack of ready cells of one class, the newest in the header so that
+   free(malloc(n)) does not wait on its own store. It is refilled by scanning the bitmap of a page
+   the mutator owns and flushed, oldest half first, when full; any thread may flush cells of
+   any page, by atomic operations on the bitmap alone.
+
+   Cells that wait in a buffer are allocated, and their state byte is zero: the collector neither
+   scans nor sweeps them, so a thread may be stopped between any two instructions here.
+
+   A page is at every moment in exactly one place: current or queued with its owner, on its
+   owner's `returned` stack, or full (flag set, in no list). Whoever swaps full from 1 to 0 owns
+   that page's link: a flusher pushes it on the owner's stack, the sweeper may release it. */
+#ifndef RECLAIM_MUTATOR_H
+#define RECLAIM_MUTATOR_H
+
+#include "heap/heap.h"
+#include "mutator/self.h"
+
+struct buffer {
+  uint32_t count; /* cells, the one in `hot` included */
+  uint32_t limit; /* 0 for classes that have no cells: the fast path then falls through */
+  void *hot;
+  void *slot[BUFFER_SLOTS + 1]; /* slot[0] stays NULL, the bottom; slot[1..count-1] in use */
+};
+
+struct page_queue {
+  struct page *head, *tail;
+};
+
+struct mutator {
+  struct buffer buffers[CLASS_COUNT];
+  struct page *current[CLASS_SMALL_END];
+  struct page_queue queue[CLASS_SMALL_END];
+  struct page *returned;         /* Treiber stack: pushed by any thread, taken whole by the owner */
+  struct mutator *next;          /* in the list of all */
+  struct mutator *next_orphan;
+  uint32_t busy;                 /* in a slow path: a handler must not use this mutator */
+  uint32_t spans_taken;
+};
+
+/* request >> 4 -> byte offset of its class's buffer: one load on the fast path. */
+extern HIDDEN uint32_t buffer_offset[SMALL_LIMIT / GRANULE];
+/* All-zero: every fast path that meets it falls into its slow path by the same compare. */
+extern HIDDEN struct mutator mutator_dummy;
+
+HIDDEN void mutator_init(void);
+/* A mutator to own: an orphan with its pages, or a new one. NULL: out of memory. */
+HIDDEN struct mutator *mutator_adopt(void);
+/* Empties its buffers, releases its empty pages and leaves the rest to adopt. */
+HIDDEN void mutator_orphan(struct mutator *mutator);
+
+/* Takes a cell of a class, refilling the buffer when it is empty; the state byte is not set.
+   NULL: out of memory. The caller owns the mutator and has set `busy`. */
+HIDDEN void *mutator_take(struct mutator *mutator, unsigned class);
+/* Puts back a cell whose state byte has been cleared. */
+HIDDEN void mutator_put(struct mutator *mutator, unsigned class, void *cell);
+/* Returns cells (state bytes clear) to their pages' bitmaps; any thread, no lock. */
+HIDDEN void mutator_flush(void **cells, size_t count);
+/* Releases the mutator's empty pages and gives back free parts of nearly empty ones. */
+HIDDEN void mutator_trim(struct mutator *mutator);
+/* Empties all buffers of the mutator. */
+HIDDEN void mutator_flush_buffers(struct mutator *mutator);
+/* Called once bits of a page were freed: lists the page with its owner if it was full. */
+HIDDEN void mutator_page_freed(struct page *page);
+HIDDEN size_t mutator_buffered_bytes(void);
+
+/* For fork: locks the list of orphans; the child forgets every other thread's buffers. */
+HIDDEN uint64_t mutator_fork_lock(void);
+HIDDEN void mutator_fork_unlock(uint64_t mask);
+HIDDEN void mutator_fork_child(struct mutator *mine);
+
+/* How a refill prepares a page that waits for its sweep; set by collect/ at start. */
+extern HIDDEN void (*mutator_sweep_page)(struct page *page);
+
+static inline unsigned page_free_cells(const struct page *page) {
+  unsigned used = 0;
+  const uint64_t *allocated = page_allocated(page);
+  for (unsigned w = 0; w < page->words; w++)
+    used += (unsigned)__builtin_popcountll(atomic_get(&allocated[w]));
+  return page->cells - (used - (page->words * 64u - page->cells));
+}
+
+#endif

@@ -1,0 +1,25 @@
+/* self.h: what belongs to the calling thread and is reached through initial-exec TLS.
+   Owner: the thread itself, its signal handlers included; a plain increment is enough because
+   a handler that interrupts one restores what it found. The collector never reads it. */
+#ifndef RECLAIM_SELF_H
+#define RECLAIM_SELF_H
+
+#include "base/base.h"
+
+struct mutator;
+struct thread;
+
+struct self {
+  struct mutator *mutator; /* what the fast paths use; never NULL. An empty dummy sends them to
+                              the slow path: before set-up, after the end, under check= options */
+  struct mutator *real;    /* the thread's own, NULL before set-up and after its end */
+  struct thread *thread;   /* registry record, NULL until the thread is set up */
+  uint32_t stops;          /* how often our stop signal ran in this thread */
+  uint32_t handlers;       /* how often a handler of the program ran in this thread */
+  uint32_t level;          /* nesting of handlers that interrupted the allocator */
+  bool ended;              /* the thread's last key destructor has run */
+};
+
+extern HIDDEN THREAD_LOCAL struct self self;
+
+#endif

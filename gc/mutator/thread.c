@@ -1,0 +1,115 @@
+/* thread.c: see thread.h. */
+#include "mutator/thread.h"
+
+#include "base/lock.h"
+#include "ports/port.h"
+
+static struct {
+  struct lock lock;
+  struct thread *all;
+} state;
+
+bool thread_instrumented;
+void (*thread_attached)(void);
+
+static void use(struct mutator *mutator) {
+  self.real = mutator;
+  COMPILER_BARRIER();
+  self.mutator = thread_instrumented || !mutator ? &mutator_dummy : mutator;
+}
+
+static struct thread *new_record(void) {
+  uint64_t mask = lock_acquire(&state.lock);
+  struct thread *thread = state.all;
+  while (thread && thread->id) thread = thread->next;
+  if (thread) thread->id = -1; /* taken */
+  lock_release(&state.lock, mask);
+  if (thread) return thread;
+  thread = heap_metadata(round_up(sizeof *thread, 64));
+  if (!thread) return NULL;
+  thread->id = -1;
+  mask = lock_acquire(&state.lock);
+  thread->next = state.all;
+  atomic_set_release(&state.all, thread);
+  lock_release(&state.lock, mask);
+  return thread;
+}
+
+static struct thread *attach(void) {
+  struct mutator *mutator = mutator_adopt();
+  if (!mutator) return NULL;
+  struct thread *thread = new_record();
+  if (!thread) {
+    mutator_orphan(mutator);
+    return NULL;
+  }
+  thread->stack_begin = thread->stack_end = 0;
+  for (unsigned i = 0; i < HANDLER_LEVELS; i++) thread->levels[i] = NULL;
+  thread->levels[0] = mutator;
+  atomic_set_release(&thread->id, port_thread_id());
+  self.level = 0;
+  self.thread = thread;
+  use(mutator);
+  return thread;
+}
+
+struct thread *thread_attach(void) {
+  if (self.thread) {
+    if (UNLIKELY(self.mutator == &mutator_dummy) && !thread_instrumented) use(self.real);
+    return self.thread;
+  }
+  if (self.ended) return NULL;
+  uint64_t mask = port_signals_block(); /* a handler must not attach in the middle of this */
+  struct thread *thread = attach();
+  port_signals_restore(mask);
+  if (thread && thread_attached) thread_attached();
+  return thread;
+}
+
+void thread_detach(void) {
+  struct thread *thread = self.thread;
+  self.ended = true;
+  if (!thread) return;
+  use(NULL);
+  self.thread = NULL;
+  for (unsigned i = 0; i < HANDLER_LEVELS; i++)
+    if (thread->levels[i]) mutator_orphan(thread->levels[i]);
+  thread->stack_begin = thread->stack_end = 0;
+  atomic_set_release(&thread->id, 0);
+}
+
+void thread_set_stack(uintptr_t begin, uintptr_t end) {
+  struct thread *thread = thread_attach();
+  if (!thread) return;
+  thread->stack_end = end;
+  COMPILER_BARRIER();
+  thread->stack_begin = begin;
+}
+
+struct thread *thread_find(int id) {
+  for (struct thread *thread = atomic_get_acquire(&state.all); thread; thread = thread->next)
+    if (thread->id == id) return thread;
+  return NULL;
+}
+
+void thread_enter_level(void) {
+  struct thread *thread = self.thread;
+  uint32_t level = (self.level + 1) % HANDLER_LEVELS;
+  if (!thread->levels[level]) thread->levels[level] = mutator_adopt();
+  self.level = level;
+  use(thread->levels[level]);
+}
+
+void thread_leave_level(struct mutator *real, uint32_t level) {
+  self.level = level;
+  use(real);
+}
+
+uint64_t thread_fork_lock(void) { return lock_acquire(&state.lock); }
+void thread_fork_unlock(uint64_t mask) { lock_release(&state.lock, mask); }
+
+void thread_fork_child(void) {
+  for (struct thread *thread = state.all; thread; thread = thread->next)
+    if (thread != self.thread) thread->id = 0;
+  if (self.thread) self.thread->id = port_thread_id();
+}

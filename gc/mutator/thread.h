@@ -1,0 +1,42 @@
+/* thread.h: the registry of threads that use the heap: which stack each runs on and which mutator
+   is its own. The collector finds threads in /proc, not here; the registry only adds what the
+   kernel does not tell (the unused part of a stack). Records live in private memory and are
+   reused. */
+#ifndef RECLAIM_THREAD_H
+#define RECLAIM_THREAD_H
+
+#include "mutator/mutator.h"
+
+enum { HANDLER_LEVELS = 4 };
+
+struct thread {
+  int id;                        /* kernel's task id; 0: record not in use */
+  uintptr_t stack_begin, stack_end; /* both 0: not known, all of its mapping is scanned */
+  struct mutator *levels[HANDLER_LEVELS]; /* [0] its own; others for handlers inside malloc */
+  struct thread *next;           /* all records */
+};
+
+/* The calling thread's record, set up when first asked for. NULL: out of memory, or the thread
+   has ended its last destructor. */
+HIDDEN struct thread *thread_attach(void);
+/* Gives up buffers and record; later calls of malloc and free by this thread use no buffer. */
+HIDDEN void thread_detach(void);
+HIDDEN void thread_set_stack(uintptr_t begin, uintptr_t end);
+/* Looks up a record by task id; only while the world is stopped or by the thread itself. */
+HIDDEN struct thread *thread_find(int id);
+/* Fork child: only the caller is left. */
+HIDDEN void thread_fork_child(void);
+HIDDEN uint64_t thread_fork_lock(void);
+HIDDEN void thread_fork_unlock(uint64_t mask);
+
+/* Sends every malloc and free through the slow path (check= and the like). Before threads exist. */
+extern HIDDEN bool thread_instrumented;
+/* Called when a thread was attached, to hook its end. */
+extern HIDDEN void (*thread_attached)(void);
+
+/* A handler interrupted this thread inside the allocator: use another mutator until
+   thread_leave_level. */
+HIDDEN void thread_enter_level(void);
+HIDDEN void thread_leave_level(struct mutator *real, uint32_t level);
+
+#endif

@@ -1,0 +1,87 @@
+/* address_space.c: reserving, committing and giving back memory on Linux.
+
+   Reservations are PROT_NONE and NORESERVE: no commit charge, and under RLIMIT_DATA uncounted;
+   they do count against RLIMIT_AS. Ranges become writable only by port_commit, so that
+   overcommit_memory=2 charges what is used and no more. */
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "base/text.h"
+#include "ports/port.h"
+#include "ports/x86_64/system_call.h"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+static void *map(void *address, size_t size, int protection, int flags) {
+  long result = SYSTEM_CALL(SYS_mmap, address, size, protection, flags, -1, 0);
+  return result < 0 && result > -4096 ? NULL : (void *)result;
+}
+
+void *port_reserve(size_t size, size_t alignment) {
+  size_t whole = size + alignment;
+  if (whole < size) return NULL;
+  char *got = map(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  if (!got) return NULL;
+  char *aligned = (char *)round_up((size_t)got, alignment);
+  if (aligned > got) port_unreserve(got, (size_t)(aligned - got));
+  size_t tail = (size_t)(got + whole - (aligned + size));
+  if (tail) port_unreserve(aligned + size, tail);
+  return aligned;
+}
+
+void port_unreserve(void *address, size_t size) { SYSTEM_CALL(SYS_munmap, address, size); }
+
+bool port_commit(void *address, size_t size) {
+  return SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ | PROT_WRITE) == 0;
+}
+
+bool port_purge(void *address, size_t size) {
+  return SYSTEM_CALL(SYS_madvise, address, size, MADV_DONTNEED) == 0;
+}
+
+bool port_protect_read(void *address, size_t size) {
+  return SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ) == 0;
+}
+
+bool port_protect_none(void *address, size_t size) {
+  return SYSTEM_CALL(SYS_mprotect, address, size, PROT_NONE) == 0;
+}
+
+bool port_move_pages(void *old_address, void *new_address, size_t size) {
+  long result = SYSTEM_CALL(SYS_mremap, old_address, size, size,
+                            MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, new_address);
+  if (result == (long)new_address) return true;
+  /* The kernel may have unmapped the target before it failed: put fresh pages there. */
+  map(new_address, size, PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED);
+  return false;
+}
+
+void *port_wiped_on_fork_page(void) {
+  void *page = map(NULL, KERNEL_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+  if (page && SYSTEM_CALL(SYS_madvise, page, KERNEL_PAGE, MADV_WIPEONFORK) != 0) {
+    port_unreserve(page, KERNEL_PAGE);
+    return NULL;
+  }
+  return page;
+}
+
+size_t port_address_space_left(void) {
+  struct rlimit limit;
+  if (SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_AS, 0, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+    return SIZE_MAX;
+  char text[128];
+  long length = port_read_file("/proc/self/statm", text, sizeof text);
+  size_t used = 64 * MIB; /* without /proc: a guess on the careful side */
+  if (length > 0) {
+    const char *at = text;
+    used = text_read_number(&at, text + length) * KERNEL_PAGE;
+  }
+  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}

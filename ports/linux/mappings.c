@@ -1,0 +1,352 @@
+/* mappings.c: which memory may hold the program's pointers, by what the kernel says.
+
+   /proc/thread-self/maps gives the mappings (/proc/self/maps is empty after main's pthread_exit)
+   and PAGEMAP_SCAN (Linux 6.7) the pages that are present or swapped and not unmodified file
+   pages. One scan covers a whole gap between our own ranges, several times cheaper than one a
+   mapping; the two sorted lists are then intersected. Before 6.7 /proc/thread-self/pagemap is
+   read instead; where that cannot be opened (a process that dropped its privileges) mincore
+   tells which anonymous pages are resident.
+
+   Anonymous private memory is read in place. What another process could truncate (files), and
+   shared memory, is copied by process_vm_readv, which reports a fault instead of raising it;
+   what is present but unreadable (PROT_NONE) through /proc/thread-self/mem. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+#include "base/text.h"
+#include "ports/port.h"
+#include "ports/x86_64/system_call.h"
+
+/* From linux/fs.h of 6.7, which the oldest supported distribution's headers lack. */
+struct page_region {
+  uint64_t begin, end, categories;
+};
+struct page_scan {
+  uint64_t size, flags, begin, end, walk_end, regions, region_count, max_pages;
+  uint64_t inverted, all_of, any_of, returned;
+};
+#define PAGE_SCAN _IOWR('f', 16, struct page_scan)
+enum { IS_FILE = 1 << 2, IS_PRESENT = 1 << 3, IS_SWAPPED = 1 << 4, IS_ZERO = 1 << 5 };
+#define PAGEMAP_PRESENT (1ull << 63)
+#define PAGEMAP_SWAPPED (1ull << 62)
+#define PAGEMAP_FILE (1ull << 61)
+
+#define ADDRESS_END ((uintptr_t)0x7ffffffff000)
+
+struct mapping {
+  uintptr_t begin, end;
+  char permissions[4];
+  const char *name; /* not terminated */
+  size_t name_length;
+};
+
+/* Parses one line of maps and steps to the next; false at the end. */
+static bool next_mapping(const char **at, const char *end, struct mapping *mapping) {
+  if (*at >= end) return false;
+  mapping->begin = text_read_hex(at, end);
+  ++*at;
+  mapping->end = text_read_hex(at, end);
+  ++*at;
+  if (*at + 5 > end) return false;
+  memcpy(mapping->permissions, *at, 4);
+  *at += 5;
+  for (int field = 0; field < 3; field++) { /* offset, device, inode */
+    while (*at < end && **at != ' ' && **at != '\n') ++*at;
+    while (*at < end && **at == ' ') ++*at;
+  }
+  mapping->name = *at;
+  while (*at < end && **at != '\n') ++*at;
+  mapping->name_length = (size_t)(*at - mapping->name);
+  ++*at;
+  return true;
+}
+
+static bool name_is(const struct mapping *mapping, const char *name) {
+  return mapping->name_length == strlen(name) && !memcmp(mapping->name, name, strlen(name));
+}
+static bool name_begins(const struct mapping *mapping, const char *name) {
+  return mapping->name_length >= strlen(name) && !memcmp(mapping->name, name, strlen(name));
+}
+
+/* How a mapping's pages are filtered and read. */
+enum reading { SKIP, IN_PLACE, COPY, COPY_SHARED };
+
+static enum reading reading_of(const struct mapping *mapping) {
+  if (name_begins(mapping, "[v")) return SKIP; /* vvar, vdso, vsyscall: the kernel's */
+  if (mapping->permissions[3] == 's') {
+    /* Shared anonymous memory, memfds, System V segments and io_uring rings may hold private
+       pointers; other shared files and devices do not. */
+    bool ours = name_begins(mapping, "/dev/zero") || name_begins(mapping, "/memfd:") ||
+                name_begins(mapping, "/SYSV") || name_begins(mapping, "/dev/shm/") ||
+                name_begins(mapping, "anon_inode:[io_uring]");
+    return ours && mapping->permissions[0] == 'r' ? COPY_SHARED : SKIP;
+  }
+  if (mapping->permissions[0] != 'r') return COPY;
+  bool anonymous = mapping->name_length == 0 || mapping->name[0] == '[';
+  return anonymous ? IN_PLACE : COPY;
+}
+
+enum port_maps_result port_maps_open(struct port_maps *maps) {
+  maps->pagemap = maps->memory = -1;
+  maps->scan_works = maps->swapped = false;
+  maps->mappings = 0;
+  maps->main_stack = (struct port_range){0, 0};
+  long length = port_read_file("/proc/thread-self/maps", maps->text, maps->text_size);
+  if (length == -EFBIG) return PORT_MAPS_TRUNCATED;
+  if (length <= 0) return PORT_MAPS_OPEN;
+  maps->text_length = (size_t)length;
+  maps->pagemap = port_open_read("/proc/thread-self/pagemap");
+  if (maps->pagemap < 0 && maps->pagemap != -EACCES && maps->pagemap != -EPERM)
+    return PORT_MAPS_OPEN;
+  if (maps->pagemap >= 0 && !maps->baseline) {
+    struct page_scan probe = {.size = sizeof probe, .begin = 0, .end = 0, .returned = IS_PRESENT};
+    maps->scan_works = SYSTEM_CALL(SYS_ioctl, maps->pagemap, PAGE_SCAN, &probe) == 0;
+  }
+  if (maps->pagemap < 0) { /* mincore cannot see swapped pages: ask whether there are any */
+    char *status = maps->copy;
+    long got = port_read_file("/proc/thread-self/status", status, maps->copy_size - 1);
+    status[got > 0 ? got : 0] = 0;
+    const char *line = strstr(status, "VmSwap:");
+    if (line) {
+      line += 7;
+      while (*line == ' ' || *line == '\t') line++;
+    }
+    maps->swapped = !line || *line != '0';
+  }
+  const char *at = maps->text, *end = at + length;
+  struct mapping mapping;
+  while (next_mapping(&at, end, &mapping)) {
+    maps->mappings++;
+    if (name_is(&mapping, "[stack]"))
+      maps->main_stack = (struct port_range){mapping.begin, mapping.end};
+  }
+  return PORT_MAPS_OK;
+}
+
+void port_maps_close(struct port_maps *maps) {
+  if (maps->pagemap >= 0) port_close(maps->pagemap);
+  if (maps->memory >= 0) port_close(maps->memory);
+  maps->pagemap = maps->memory = -1;
+}
+
+/* Hands out memory that cannot be read in place. False: present, but unreadable. */
+static bool visit_copies(struct port_maps *maps, const struct mapping *mapping, uintptr_t begin,
+                         uintptr_t end) {
+  while (begin < end) {
+    size_t size = size_min(end - begin, maps->copy_size);
+    long got = -EFAULT;
+    if (mapping->permissions[0] == 'r') {
+      struct iovec to = {maps->copy, size}, from = {(void *)begin, size};
+      got = SYSTEM_CALL(SYS_process_vm_readv, port_process_id(), &to, 1, &from, 1, 0);
+      if (got <= 0 && size > KERNEL_PAGE) { /* a hole somewhere: go by single pages */
+        size = KERNEL_PAGE;
+        to.iov_len = from.iov_len = size;
+        got = SYSTEM_CALL(SYS_process_vm_readv, port_process_id(), &to, 1, &from, 1, 0);
+      }
+      if (got == -EFAULT) { /* truncated under us: nothing is there any more */
+        begin += size;
+        continue;
+      }
+    }
+    if (got <= 0) {
+      if (maps->memory < 0) maps->memory = port_open_read("/proc/thread-self/mem");
+      if (maps->memory < 0) return false;
+      got = SYSTEM_CALL(SYS_pread64, maps->memory, maps->copy, size, begin);
+      if (got == -EIO) { /* absent after all */
+        begin += KERNEL_PAGE;
+        continue;
+      }
+      if (got <= 0) return false;
+    }
+    maps->visit(maps->context, (uintptr_t)maps->copy, (uintptr_t)maps->copy + (size_t)got, begin);
+    begin += (size_t)got;
+  }
+  return true;
+}
+
+static bool visit_pages(struct port_maps *maps, const struct mapping *mapping, enum reading reading,
+                        uintptr_t begin, uintptr_t end) {
+  if (reading != IN_PLACE) return visit_copies(maps, mapping, begin, end);
+  maps->visit(maps->context, begin, end, begin);
+  return true;
+}
+
+/* Fills maps->ranges with stretches of pages in [begin, end) that hold something; *stopped says
+   how far it came. A negative result: cannot be told. */
+static long scan_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
+                       uintptr_t *stopped) {
+  struct page_region *regions = (struct page_region *)maps->ranges;
+  size_t capacity = maps->range_capacity * sizeof(struct port_range) / sizeof *regions;
+  uint64_t excluded = IS_ZERO | (files ? 0 : IS_FILE);
+  struct page_scan scan = {.size = sizeof scan,
+                           .begin = begin,
+                           .end = end,
+                           .regions = (uint64_t)regions,
+                           .region_count = capacity,
+                           .inverted = excluded,
+                           .all_of = excluded,
+                           .any_of = IS_PRESENT | IS_SWAPPED,
+                           .returned = IS_PRESENT};
+  long count = SYSTEM_CALL(SYS_ioctl, maps->pagemap, PAGE_SCAN, &scan);
+  if (count < 0) return count;
+  *stopped = scan.walk_end;
+  for (long i = 0; i < count; i++) { /* three words a region become two a range, in place */
+    struct page_region region = regions[i];
+    maps->ranges[i] = (struct port_range){region.begin, region.end};
+  }
+  return count;
+}
+
+/* The same by reading the pagemap, or by mincore, a window at a time. */
+static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
+                       uintptr_t *stopped) {
+  if (maps->scan_works) return scan_pages(maps, begin, end, files, stopped);
+  size_t pages = size_min((end - begin) / KERNEL_PAGE, maps->copy_size / 8);
+  *stopped = begin + pages * KERNEL_PAGE;
+  uint64_t *entries = (uint64_t *)maps->copy;
+  unsigned char *resident = (unsigned char *)maps->copy;
+  if (maps->pagemap >= 0) {
+    long got = SYSTEM_CALL(SYS_pread64, maps->pagemap, entries, pages * 8, begin / KERNEL_PAGE * 8);
+    if (got != (long)pages * 8) return -EIO;
+  } else if (maps->swapped) { /* everything may be there: read it all */
+    maps->ranges[0] = (struct port_range){begin, *stopped};
+    return 1;
+  } else if (SYSTEM_CALL(SYS_mincore, begin, pages * KERNEL_PAGE, resident) != 0) {
+    return -EIO;
+  }
+  long count = 0;
+  for (size_t i = 0; i < pages; i++) {
+    bool holds;
+    if (maps->pagemap >= 0)
+      holds = (entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) &&
+              (files || !(entries[i] & PAGEMAP_FILE));
+    else
+      holds = resident[i] & 1;
+    if (!holds) continue;
+    uintptr_t address = begin + i * KERNEL_PAGE;
+    if (count && maps->ranges[count - 1].end == address) {
+      maps->ranges[count - 1].end += KERNEL_PAGE;
+    } else {
+      if ((size_t)count == maps->range_capacity) {
+        *stopped = address;
+        break;
+      }
+      maps->ranges[count++] = (struct port_range){address, address + KERNEL_PAGE};
+    }
+  }
+  return count;
+}
+
+/* One mapping on its own: shared memory, and every mapping where PAGEMAP_SCAN is missing. */
+static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
+                          enum reading reading, uintptr_t begin, uintptr_t end) {
+  bool file_backed = reading == COPY && mapping->permissions[0] == 'r';
+  if (maps->pagemap < 0 && file_backed) /* mincore tells of the page cache, not of our copies */
+    return visit_pages(maps, mapping, reading, begin, end);
+  while (begin < end) {
+    uintptr_t stopped;
+    long count = list_pages(maps, begin, end, reading == COPY_SHARED, &stopped);
+    if (count < 0 || stopped <= begin) return false;
+    for (long i = 0; i < count; i++) {
+      /* visit_copies overwrites maps->copy, where list_pages worked, but not maps->ranges */
+      if (!visit_pages(maps, mapping, reading, maps->ranges[i].begin, maps->ranges[i].end))
+        return false;
+    }
+    begin = stopped;
+  }
+  return true;
+}
+
+/* All private mappings of one gap between our own ranges, by one scan. */
+static bool visit_gap(struct port_maps *maps, uintptr_t begin, uintptr_t end) {
+  const char *at = maps->text, *text_end = at + maps->text_length;
+  struct mapping mapping;
+  bool more = next_mapping(&at, text_end, &mapping);
+  while (more && mapping.end <= begin) more = next_mapping(&at, text_end, &mapping);
+  while (begin < end) {
+    uintptr_t stopped;
+    long count = scan_pages(maps, begin, end, false, &stopped);
+    if (count < 0 || stopped <= begin) return false;
+    for (long i = 0; i < count; i++) {
+      struct port_range range = maps->ranges[i];
+      while (range.begin < range.end) {
+        while (more && mapping.end <= range.begin) more = next_mapping(&at, text_end, &mapping);
+        if (!more || mapping.begin >= range.end) break; /* the list does not know it: too new */
+        uintptr_t from = size_max(range.begin, mapping.begin);
+        uintptr_t to = size_min(range.end, mapping.end);
+        enum reading reading = reading_of(&mapping);
+        if (reading == IN_PLACE || reading == COPY)
+          if (!visit_pages(maps, &mapping, reading, from, to)) return false;
+        range.begin = to;
+      }
+    }
+    begin = stopped;
+  }
+  return true;
+}
+
+enum port_maps_result port_maps_visit(struct port_maps *maps) {
+  if (maps->scan_works) {
+    if (!visit_gap(maps, 0, maps->exclude.begin) || !visit_gap(maps, maps->exclude.end, ADDRESS_END))
+      return PORT_MAPS_UNREADABLE;
+  }
+  const char *at = maps->text, *end = at + maps->text_length;
+  struct mapping mapping;
+  while (next_mapping(&at, end, &mapping)) {
+    enum reading reading = reading_of(&mapping);
+    if (reading == SKIP || (maps->scan_works && reading != COPY_SHARED)) continue;
+    if (mapping.begin >= ADDRESS_END) continue;
+    /* The kernel may have merged a neighbour with our reservation: visit both sides of it. */
+    uintptr_t before = size_min(mapping.end, maps->exclude.begin);
+    uintptr_t after = size_max(mapping.begin, maps->exclude.end);
+    if (mapping.begin < before && !visit_mapping(maps, &mapping, reading, mapping.begin, before))
+      return PORT_MAPS_UNREADABLE;
+    if (after < mapping.end && !visit_mapping(maps, &mapping, reading, after, mapping.end))
+      return PORT_MAPS_UNREADABLE;
+  }
+  return PORT_MAPS_OK;
+}
+
+bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr_t end,
+                         void (*visit)(void *context, uintptr_t begin, uintptr_t end),
+                         void *context) {
+  while (begin < end) {
+    uintptr_t stopped;
+    long count = list_pages(maps, begin, end, true, &stopped);
+    if (count < 0 || stopped <= begin) return false;
+    for (long i = 0; i < count; i++) visit(context, maps->ranges[i].begin, maps->ranges[i].end);
+    begin = stopped;
+  }
+  return true;
+}
+
+void port_describe_address(uintptr_t address, char *maps_text, size_t size, struct text *out) {
+  long length = port_read_file("/proc/thread-self/maps", maps_text, size);
+  const char *at = maps_text, *end = at + (length > 0 ? length : 0);
+  struct mapping mapping;
+  uintptr_t base = 0;
+  const char *name = NULL;
+  size_t name_length = 0;
+  while (next_mapping(&at, end, &mapping)) {
+    if (!name || mapping.name_length != name_length ||
+        memcmp(mapping.name, name, name_length) != 0) { /* a new object begins here */
+      base = mapping.begin;
+      name = mapping.name;
+      name_length = mapping.name_length;
+    }
+    if (address < mapping.begin || address >= mapping.end) continue;
+    while (name_length && memchr(name, '/', name_length)) {
+      const char *slash = memchr(name, '/', name_length);
+      name_length -= (size_t)(slash + 1 - name);
+      name = slash + 1;
+    }
+    text_add_bytes(out, name, name_length);
+    text_add(out, "+");
+    text_add_hex(out, address - base);
+    return;
+  }
+  text_add_hex(out, address);
+}

@@ -1,0 +1,76 @@
+/* process.c: files, time, identity and waiting on Linux, by raw system calls. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <time.h>
+
+#include "ports/port.h"
+#include "ports/x86_64/system_call.h"
+
+int port_open_read(const char *path) {
+  return (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+}
+
+int port_open_append(const char *path) {
+  return (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,
+                          0644);
+}
+
+long port_read(int descriptor, void *buffer, size_t size) {
+  long result;
+  do result = SYSTEM_CALL(SYS_read, descriptor, buffer, size);
+  while (result == -EINTR);
+  return result;
+}
+
+long port_write(int descriptor, const void *buffer, size_t size) {
+  long result;
+  do result = SYSTEM_CALL(SYS_write, descriptor, buffer, size);
+  while (result == -EINTR);
+  return result;
+}
+
+void port_close(int descriptor) { SYSTEM_CALL(SYS_close, descriptor); }
+
+long port_read_file(const char *path, char *buffer, size_t size) {
+  int descriptor = port_open_read(path);
+  if (descriptor < 0) return descriptor;
+  size_t length = 0;
+  long got = 0;
+  while (length < size && (got = port_read(descriptor, buffer + length, size - length)) > 0)
+    length += (size_t)got;
+  port_close(descriptor);
+  if (got < 0) return got;
+  return length == size ? -EFBIG : (long)length;
+}
+
+uint64_t port_now(void) {
+  struct timespec now;
+  SYSTEM_CALL(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int port_process_id(void) { return (int)SYSTEM_CALL(SYS_getpid); }
+int port_thread_id(void) { return (int)SYSTEM_CALL(SYS_gettid); }
+void port_yield(void) { SYSTEM_CALL(SYS_sched_yield); }
+
+_Noreturn void port_abort(void) {
+  /* A handler of the program may dump state, as with abort(); then the default action. */
+  uint64_t mask = 1ull << (SIGABRT - 1);
+  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, 0, 8);
+  SYSTEM_CALL(SYS_tgkill, port_process_id(), port_thread_id(), SIGABRT);
+  unsigned long action[4] = {0};
+  SYSTEM_CALL(SYS_rt_sigaction, SIGABRT, action, 0, 8);
+  SYSTEM_CALL(SYS_tgkill, port_process_id(), port_thread_id(), SIGABRT);
+  for (;;) SYSTEM_CALL(SYS_exit_group, 127);
+}
+
+void port_futex_wait(uint32_t *word, uint32_t value, uint64_t nanoseconds) {
+  struct timespec timeout = {(time_t)(nanoseconds / 1000000000u), (long)(nanoseconds % 1000000000u)};
+  SYSTEM_CALL(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, nanoseconds ? &timeout : NULL, 0, 0);
+}
+
+void port_futex_wake(uint32_t *word, int count) {
+  SYSTEM_CALL(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, 0, 0, 0);
+}

@@ -1,0 +1,94 @@
+/* stop_signal.c: the signal that stops threads: number 33 (glibc's SIGSETXID).
+
+   glibc strips 32 and 33 from every mask a program sets and refuses handlers for them, so no
+   program can block, take or wait for it. The number belongs to glibc, which uses it for setuid
+   in threads: our handler knows its own by SI_QUEUE and a cookie and passes the rest on. glibc
+   overwrites the handler at the first pthread_create or setxid; port_stop_install puts it back
+   and is called before every stop. SA_ONSTACK: programs with tiny stacks install an alternate
+   one. Everything is blocked while a thread is stopped. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "ports/port.h"
+#include "ports/x86_64/system_call.h"
+
+enum { STOP_SIGNAL = 33 };
+static const uint64_t cookie = (uint64_t)0x5243 << 48; /* stop values use the low 48 bits */
+
+/* The kernel's own layout of struct sigaction on x86-64. */
+struct kernel_action {
+  void (*handler)(int, siginfo_t *, void *);
+  unsigned long flags;
+  void (*restorer)(void);
+  uint64_t mask;
+};
+enum { RESTORER = 0x04000000 };
+
+extern HIDDEN void port_signal_return(void);
+
+static struct {
+  port_stop_handler handler;
+  struct kernel_action chained; /* what stood there before us */
+} state;
+
+static void on_signal(int number, siginfo_t *info, void *context) {
+  uint64_t value = (uint64_t)info->si_value.sival_ptr;
+  if (info->si_code == SI_QUEUE && value >> 48 == cookie >> 48) {
+    struct port_frame frame;
+    port_frame_read(context, &frame);
+    state.handler(value & ~(0xffffull << 48), &frame);
+  } else if ((uintptr_t)state.chained.handler > 1) {
+    state.chained.handler(number, info, context);
+  }
+}
+
+bool port_stop_install(port_stop_handler handler) {
+  struct kernel_action current;
+  if (SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, 0, &current, 8) != 0) return false;
+  if (current.handler == on_signal) return true;
+  state.handler = handler;
+  state.chained = current;
+  struct kernel_action ours = {on_signal, SA_SIGINFO | SA_RESTART | SA_ONSTACK | RESTORER,
+                               port_signal_return, ~0ull};
+  return SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, &ours, 0, 8) == 0;
+}
+
+int port_stop_thread(int process, int thread, uint64_t value) {
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  info.si_signo = STOP_SIGNAL;
+  info.si_code = SI_QUEUE;
+  info.si_pid = process;
+  info.si_value.sival_ptr = (void *)(cookie | value);
+  return (int)SYSTEM_CALL(SYS_rt_tgsigqueueinfo, process, thread, STOP_SIGNAL, &info);
+}
+
+#define BIT(number) (1ull << ((number)-1))
+
+/* Faults raised while blocked would kill the process, so they stay open, like the stop signal. */
+static const uint64_t unblockable = BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) |
+                                    BIT(SIGTRAP) | BIT(SIGSYS);
+
+uint64_t port_signals_block(void) {
+  uint64_t all = ~(unblockable | BIT(STOP_SIGNAL)), old = 0;
+  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_BLOCK, &all, &old, 8);
+  return old;
+}
+
+uint64_t port_signals_block_all(void) {
+  uint64_t all = ~unblockable, old = 0;
+  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_BLOCK, &all, &old, 8);
+  return old;
+}
+
+void port_signals_restore(uint64_t mask) {
+  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
+}
+
+uintptr_t port_alternate_stack(void) {
+  stack_t stack;
+  memset(&stack, 0, sizeof stack);
+  SYSTEM_CALL(SYS_sigaltstack, 0, &stack);
+  return (uintptr_t)stack.ss_sp;
+}

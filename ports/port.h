@@ -1,0 +1,151 @@
+/* port.h: what Reclaim needs of an operating system and a CPU; the contract that ports/ fulfils.
+
+   Every function here is a raw system call or pure computation: no lock, no allocation, no errno,
+   no libc state. All are async-signal-safe and may be called while the world is stopped and
+   before libc is initialised. Results below zero are negated error numbers. */
+#ifndef RECLAIM_PORT_H
+#define RECLAIM_PORT_H
+
+#include "base/base.h"
+
+/* --- CPU (ports/CPU) ------------------------------------------------------------------------ */
+
+#if defined(__x86_64__)
+static inline void port_cpu_relax(void) { __builtin_ia32_pause(); }
+#else
+#error "no port for this CPU"
+#endif
+
+/* Spills the callee-saved registers to the current stack, publishes the stack pointer below
+   them in *spilled and calls function(argument) on the stack that ends at stack_top. */
+HIDDEN void port_call_on_stack(void (*function)(void *), void *argument, void *stack_top,
+                               uintptr_t *spilled);
+
+/* What the interrupted thread looked like: filled from a signal frame. */
+struct port_frame {
+  uintptr_t stack_pointer;  /* of the interrupted code, red zone not yet subtracted */
+  uintptr_t program_counter;
+  uintptr_t frame_begin;    /* the saved registers, vector registers included, */
+  uintptr_t frame_end;      /*   lie in [frame_begin, frame_end) */
+  uintptr_t alternate_stack; /* base of the sigaltstack known to the kernel, or 0 */
+};
+HIDDEN void port_frame_read(void *ucontext, struct port_frame *frame);
+#define PORT_RED_ZONE 128
+
+/* --- address space (ports/linux/address_space.c) ----------------------------------------------- */
+
+/* Reserves inaccessible address space, aligned to alignment (a power of two). NULL on failure.
+   Costs no memory and no commit charge. */
+HIDDEN void *port_reserve(size_t size, size_t alignment);
+HIDDEN void port_unreserve(void *address, size_t size);
+/* Makes reserved memory readable and writable, zero when first touched. */
+HIDDEN bool port_commit(void *address, size_t size);
+/* Gives the physical memory back; the range reads as zero afterwards. False when the kernel
+   refuses (locked memory): contents are then unchanged. */
+HIDDEN bool port_purge(void *address, size_t size);
+HIDDEN bool port_protect_read(void *address, size_t size);
+HIDDEN bool port_protect_none(void *address, size_t size);
+/* Moves physical pages from old to new (both committed, same size); old reads as zero
+   afterwards. False: nothing moved and both are still mapped. */
+HIDDEN bool port_move_pages(void *old_address, void *new_address, size_t size);
+/* A page of anonymous memory that reads as zero in a fork child. NULL on failure. */
+HIDDEN void *port_wiped_on_fork_page(void);
+/* Address space limit (RLIMIT_AS) less what is in use, SIZE_MAX when unlimited. */
+HIDDEN size_t port_address_space_left(void);
+
+/* --- files and text ---------------------------------------------------------------------------- */
+
+HIDDEN int port_open_read(const char *path);
+HIDDEN int port_open_append(const char *path);
+HIDDEN long port_read(int descriptor, void *buffer, size_t size);
+HIDDEN long port_write(int descriptor, const void *buffer, size_t size);
+HIDDEN void port_close(int descriptor);
+/* Reads a whole file into buffer; its length, or below zero (-27, EFBIG, when it does not fit). */
+HIDDEN long port_read_file(const char *path, char *buffer, size_t size);
+
+/* --- time, process, waiting -------------------------------------------------------------------- */
+
+HIDDEN uint64_t port_now(void); /* monotonic nanoseconds */
+HIDDEN int port_process_id(void);
+HIDDEN int port_thread_id(void);
+HIDDEN _Noreturn void port_abort(void);
+HIDDEN void port_yield(void);
+/* Sleeps while *word == value; 0 nanoseconds: without limit. May return early. */
+HIDDEN void port_futex_wait(uint32_t *word, uint32_t value, uint64_t nanoseconds);
+HIDDEN void port_futex_wake(uint32_t *word, int count);
+
+/* --- signals (ports/linux/stop_signal.c) ------------------------------------------------------- */
+
+/* Blocks all signals that can wait, except the stop signal; returns the old mask. */
+HIDDEN uint64_t port_signals_block(void);
+/* Blocks the stop signal as well: for the thread that collects. */
+HIDDEN uint64_t port_signals_block_all(void);
+HIDDEN void port_signals_restore(uint64_t mask);
+
+/* Called in the stopped thread with its frame and the number passed to port_stop_thread; returns
+   when the thread may run on. */
+typedef void (*port_stop_handler)(uint64_t value, const struct port_frame *frame);
+/* Installs (or re-installs, libc takes the number back) the stop signal's handler, chaining to
+   what stood there. Cheap when it stands already. */
+HIDDEN bool port_stop_install(port_stop_handler handler);
+/* Asks one thread to stop. 0, or -3 (ESRCH) when it is gone. */
+HIDDEN int port_stop_thread(int process, int thread, uint64_t value);
+
+/* --- threads (ports/linux/threads.c) ------------------------------------------------------------ */
+
+enum port_thread_state {
+  PORT_THREAD_ALIVE,  /* may answer yet */
+  PORT_THREAD_STUCK,  /* waits in the kernel or is held by a debugger: may answer late or never */
+  PORT_THREAD_GONE,   /* has ended, or can never run program code again */
+  PORT_THREAD_KERNEL, /* a kernel worker: never runs program code */
+};
+HIDDEN enum port_thread_state port_thread_state(int thread);
+/* Lists the tasks of this process into ids; their number, or below zero. */
+HIDDEN int port_list_threads(int *ids, int capacity);
+/* The number of tasks by one system call; below zero when it cannot be told. */
+HIDDEN int port_count_threads(void);
+/* The calling task's alternate signal stack, or 0. */
+HIDDEN uintptr_t port_alternate_stack(void);
+
+/* --- mappings (ports/linux/mappings.c) ----------------------------------------------------------- */
+
+struct port_range {
+  uintptr_t begin, end;
+};
+enum port_maps_result { PORT_MAPS_OK, PORT_MAPS_OPEN, PORT_MAPS_TRUNCATED, PORT_MAPS_UNREADABLE };
+
+struct port_maps {
+  bool baseline;             /* do without PAGEMAP_SCAN */
+  struct port_range exclude; /* our own reservation */
+  char *text;                /* working memory for /proc/self/maps */
+  size_t text_size;
+  struct port_range *ranges; /* working memory for page ranges */
+  size_t range_capacity;
+  char *copy;                /* for memory that cannot be read in place */
+  size_t copy_size;
+  /* Called for every stretch of memory that may hold the program's pointers: [begin, end) at
+     address `origin`; begin differs from origin when a copy is handed out. */
+  void (*visit)(void *context, uintptr_t begin, uintptr_t end, uintptr_t origin);
+  void *context;
+  struct port_range main_stack; /* result: the [stack] mapping */
+  size_t text_length;        /* result */
+  size_t mappings;           /* result: how many there are */
+  int pagemap, memory;       /* descriptors held between open and close */
+  bool scan_works, swapped;
+};
+/* Reads the list of mappings and opens what the visits need. The world is stopped. */
+HIDDEN enum port_maps_result port_maps_open(struct port_maps *maps);
+HIDDEN void port_maps_close(struct port_maps *maps);
+/* Visits what the kernel says is there: every private page that is present or swapped and not
+   an unmodified file page, whatever its protection, outside `exclude`. The world is stopped. */
+HIDDEN enum port_maps_result port_maps_visit(struct port_maps *maps);
+/* The same filter over one committed range of ours (a large object): present pages only. */
+HIDDEN bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr_t end,
+                                void (*visit)(void *context, uintptr_t begin, uintptr_t end),
+                                void *context);
+/* Finds the mapping of an address in a text of maps: writes "name+0xoffset". */
+struct text;
+HIDDEN void port_describe_address(uintptr_t address, char *maps_text, size_t size,
+                                  struct text *out);
+
+#endif

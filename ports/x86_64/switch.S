@@ -1,0 +1,45 @@
+/* switch.S: runs a function on another stack with the callee-saved registers spilled on the
+   caller's own, where the collector scans them (setjmp would mangle some of them). */
+	.text
+	.globl	port_call_on_stack
+	.hidden	port_call_on_stack
+	.type	port_call_on_stack, @function
+port_call_on_stack:	/* rdi function, rsi argument, rdx stack top, rcx where to publish rsp */
+	.cfi_startproc
+	push	%rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbp, 0
+	push	%rbx
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	mov	%rsp, (%rcx)
+	mov	%rsp, %rbp
+	.cfi_def_cfa %rbp, 56
+	mov	%rdx, %rsp
+	and	$-16, %rsp
+	mov	%rdi, %rax
+	mov	%rsi, %rdi
+	call	*%rax
+	mov	%rbp, %rsp
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbx
+	pop	%rbp
+	.cfi_def_cfa %rsp, 8
+	ret
+	.cfi_endproc
+	.size	port_call_on_stack, .-port_call_on_stack
+
+/* The stop signal's return: the kernel jumps here when the handler returns. */
+	.globl	port_signal_return
+	.hidden	port_signal_return
+	.type	port_signal_return, @function
+port_signal_return:
+	mov	$15, %eax
+	syscall
+	.size	port_signal_return, .-port_signal_return
+	.section .note.GNU-stack,"",@progbits
