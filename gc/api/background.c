@@ -26,6 +26,7 @@ int blocking_work_due;
 static struct {
   uint32_t running;
   uint32_t wake; /* futex word: never changes, so a wait on it is a sleep that can be interrupted */
+  uint64_t next; /* fork child: when collect-every-ms asks for the next cycle */
 } state;
 
 enum { STACK = 128 * 1024 };
@@ -91,6 +92,13 @@ void blocking_work(void) {
 
 void background_fork_child(void) {
   atomic_set(&state.running, 0);
-  /* Under collect-every-ms children are collected too; the thread cannot be made inside fork. */
-  if (options.collect_every_ms) atomic_set(&blocking_work_due, 1);
+  state.next = port_now();
+}
+
+void background_interval(void) {
+  if (atomic_get(&state.running)) return;
+  uint64_t now = port_now(), next = atomic_get(&state.next);
+  if (now < next) return;
+  atomic_set(&state.next, now + (uint64_t)options.collect_every_ms * 1000000);
+  cycle_run(CYCLE_INTERVAL, false);
 }

@@ -6,6 +6,8 @@
 
 HIDDEN void background_start(void);
 HIDDEN void background_fork_child(void);
+/* collect-every-ms in a fork child, which has no collector thread: called by malloc's slow path. */
+HIDDEN void background_interval(void);
 /* The heap grew enough that a look at the next blocking call is worth it. */
 HIDDEN void background_attention(void);
 

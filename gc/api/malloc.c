@@ -70,6 +70,7 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
     return NULL;
   }
   if (UNLIKELY(thread_instrumented)) count_allocation();
+  if (UNLIKELY(options.collect_every_ms)) background_interval();
   if (pace_cycle_due()) {
     if (!cycle_run(CYCLE_GROWTH, false) && pace_overdue()) cycle_wait();
   } else if (UNLIKELY(atomic_get(&page_heap_counts.used) >= atomic_get(&pace.attention_pages))) {

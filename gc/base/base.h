@@ -36,6 +36,9 @@ static inline size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 /* Keeps the compiler from moving memory accesses across this point; no instruction. */
 #define COMPILER_BARRIER() __asm__ volatile("" ::: "memory")
 
+/* Makes the compiler take a pointer as it is instead of deriving addresses from its parts again. */
+#define OPAQUE(pointer) __asm__("" : "+r"(pointer))
+
 /* Assertions that guard memory safety stay in release builds (CHECK); the others
    (ASSERT) are compiled in by --enable-checks. Both report by raw write and abort. */
 HIDDEN _Noreturn void check_failed(const char *what, const char *file, int line);

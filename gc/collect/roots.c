@@ -8,7 +8,8 @@
 #include "mutator/thread.h"
 
 enum {
-  MAPS_TEXT = 16 << 20, /* 65,530 mappings of 256 characters; only what is read is touched */
+  MAPS_TEXT_FIRST = 256 << 10,
+  MAPS_TEXT = 16 << 20, /* 65,530 mappings of 256 characters; made usable as needed */
   RANGES = 8192,
   COPY = 65536,
   STACKS = 32768,
@@ -26,8 +27,9 @@ static struct {
 } state;
 
 bool roots_init(void) {
-  state.maps.text = heap_metadata(MAPS_TEXT);
-  state.maps.text_size = MAPS_TEXT;
+  state.maps.text = heap_metadata_reserve(MAPS_TEXT);
+  if (!state.maps.text || !port_commit(state.maps.text, MAPS_TEXT_FIRST)) return false;
+  state.maps.text_size = MAPS_TEXT_FIRST;
   state.maps.ranges = heap_metadata(RANGES * 24);
   state.maps.range_capacity = RANGES;
   state.maps.copy = heap_metadata(COPY);
@@ -35,7 +37,7 @@ bool roots_init(void) {
   state.maps.exclude = (struct port_range){heap.reserve_begin, heap.reserve_end};
   state.unused = heap_metadata(STACKS * sizeof *state.unused);
   state.named = heap_metadata(NAMED * sizeof *state.named);
-  return state.maps.text && state.maps.ranges && state.maps.copy && state.unused && state.named;
+  return state.maps.ranges && state.maps.copy && state.unused && state.named;
 }
 
 struct port_maps *roots_maps(void) { return &state.maps; }
@@ -112,7 +114,11 @@ static void mark_pinned(void) {
 
 enum roots_result roots_open(bool baseline) {
   state.maps.baseline = baseline;
-  enum port_maps_result result = port_maps_open(&state.maps);
+  enum port_maps_result result;
+  while ((result = port_maps_open(&state.maps)) == PORT_MAPS_TRUNCATED) {
+    if (state.maps.text_size == MAPS_TEXT || !port_commit(state.maps.text, MAPS_TEXT)) break;
+    state.maps.text_size = MAPS_TEXT;
+  }
   if (result == PORT_MAPS_OPEN) return ROOTS_OPEN;
   if (result == PORT_MAPS_TRUNCATED) return ROOTS_TRUNCATED;
   return ROOTS_MARKED;

@@ -5,7 +5,10 @@
 #include "mutator/self.h"
 
 enum { ASKED = 1, FILLING = 2, STOPPED = 3 }; /* low bits of a slot's state */
-enum { CAPACITY = 32768 };
+enum {
+  CAPACITY = 32768,
+  SILENT = 64 /* threads remembered because a signal of ours may still be pending for them */
+};
 static const uint64_t patience = 400000000;      /* nanoseconds for a thread that could run */
 static const uint64_t patience_stuck = 50000000; /* for one that waits in the kernel */
 
@@ -15,6 +18,8 @@ static struct {
   size_t count;
   uint32_t epoch;   /* changes when the world stops and when it resumes; stopped threads wait on it */
   uint32_t answers; /* slots filled in this epoch; the collector waits on it */
+  int silent[SILENT]; /* ids: asked once, not answered yet. A second signal would be queued behind
+                         the first, without end for a thread that blocks it. */
 } world;
 
 bool world_init(void) {
@@ -23,12 +28,30 @@ bool world_init(void) {
   return world.slots && world.ids;
 }
 
+static int *find_silent(int id) {
+  for (int i = 0; i < SILENT; i++)
+    if (atomic_get(&world.silent[i]) == id) return &world.silent[i];
+  return NULL;
+}
+
+/* A signal of a cycle that was given up came at last: is this thread asked for again? */
+static struct stopped_thread *late(uint32_t *epoch) {
+  int id = port_thread_id();
+  int *entry = find_silent(id);
+  if (entry) atomic_set_release(entry, 0);
+  *epoch = atomic_get_acquire(&world.epoch);
+  size_t count = atomic_get_acquire(&world.count);
+  for (size_t i = 0; i < count; i++)
+    if (world.slots[i].id == id) return &world.slots[i];
+  return NULL;
+}
+
 /* Runs in the stopped thread, all signals blocked. */
 static void on_stop(uint64_t value, const struct port_frame *frame) {
   uint32_t epoch = (uint32_t)(value >> 16);
   struct stopped_thread *slot = &world.slots[value & 0xffff];
   self.stops++;
-  if (atomic_get_acquire(&world.epoch) != epoch) return;
+  if (atomic_get_acquire(&world.epoch) != epoch && !(slot = late(&epoch))) return;
   uint64_t expected = (uint64_t)epoch << 2 | ASKED;
   if (!__atomic_compare_exchange_n(&slot->state, &expected, (uint64_t)epoch << 2 | FILLING, false,
                                    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
@@ -65,15 +88,19 @@ static int ask(const int *ids, int count, int process, int me) {
     struct stopped_thread *slot = &world.slots[world.count];
     slot->id = ids[i];
     atomic_set_release(&slot->state, (uint64_t)world.epoch << 2 | ASKED);
-    int result = port_stop_thread(process, ids[i], (uint64_t)world.epoch << 16 | world.count);
     fresh++;
+    if (find_silent(ids[i])) { /* its first signal will do */
+      atomic_set_release(&world.count, world.count + 1);
+      continue;
+    }
+    int result = port_stop_thread(process, ids[i], (uint64_t)world.epoch << 16 | world.count);
     if (result == -3) { /* ESRCH: gone meanwhile */
       atomic_set(&slot->state, 0);
       fresh--;
     } else if (result != 0) {
       return -1;
     }
-    world.count++;
+    atomic_set_release(&world.count, world.count + 1);
   }
   return fresh;
 }
@@ -111,6 +138,18 @@ static bool await(uint64_t begin) {
   }
 }
 
+static void remember_silent(void) {
+  for (size_t i = 0; i < world.count; i++) {
+    struct stopped_thread *slot = &world.slots[i];
+    if ((atomic_get(&slot->state) & 3) != ASKED || find_silent(slot->id)) continue;
+    int *entry = find_silent(0);
+    if (!entry) entry = &world.silent[slot->id % SILENT];
+    atomic_set_release(entry, slot->id);
+    /* It may have answered in between; then nothing is pending any more. */
+    if ((atomic_get_acquire(&slot->state) & 3) != ASKED) atomic_set(entry, 0);
+  }
+}
+
 enum world_result world_stop(void) {
   if (!world_install()) return WORLD_SIGNAL;
   world.count = 0;
@@ -137,6 +176,7 @@ enum world_result world_stop(void) {
     if (fresh == 0) break;
     if (!await(begin)) {
       result = WORLD_TIMEOUT;
+      remember_silent();
       break;
     }
   }

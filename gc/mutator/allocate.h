@@ -62,6 +62,7 @@ static inline bool release_fast(void *pointer) {
   if (LIKELY(granule < heap.granules)) {
     unsigned class = heap.page_class[granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT)];
     struct buffer *buffer = &self.mutator->buffers[class];
+    OPAQUE(buffer);
     uint64_t count = buffer->count;
     if (LIKELY(count < buffer->limit) && LIKELY(heap.state[granule] == STATE_LIVE)) {
       heap.state[granule] = STATE_NONE;
