@@ -55,7 +55,10 @@ HIDDEN size_t port_address_space_left(void);
 
 /* --- files and text ---------------------------------------------------------------------------- */
 
+/* Descriptors are closed on exec, and to be had even when the program has used up its own. */
+
 HIDDEN int port_open_read(const char *path);
+HIDDEN int port_open_directory(const char *path);
 HIDDEN int port_open_append(const char *path);
 HIDDEN long port_read(int descriptor, void *buffer, size_t size);
 HIDDEN long port_write(int descriptor, const void *buffer, size_t size);

@@ -131,10 +131,11 @@ def demo_rrdtool(directory, runs):
     commands = os.path.join(directory, "commands")
     with open(commands, "w", encoding="ascii") as out:
         out.write(xport * 100000)
+    command = ["rrdtool", "-"]
     for run in runs:
-        print(f"  {run.name}: {shown(run.launcher + ['rrdtool', '-'], directory)} < commands", flush=True)
+        print(f"  {run.name}: {shown(run.launcher + command, directory)} < commands", flush=True)
         # After each answer rrdtool prints the time it took, which no two runs share.
-        pipe_through(run, ["rrdtool", "-"], commands, ignore=b"OK u:")
+        pipe_through(run, command, commands, ignore=b"OK u:")
 
 
 def demo_redis(directory, runs):

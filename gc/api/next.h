@@ -37,8 +37,14 @@ HIDDEN void next_resolve_all(void);
     LIKELY(function_ != NULL) ? function_ : next_resolve(&record_);                                \
   }))
 
-/* A second name of a function of ours, as libc has them: __poll for poll. */
+/* A second name of a function of ours, as libc has them: __poll for poll. gcc warns when the alias
+   lacks its target's attributes, clang cannot copy them and does not mind. */
+#if __has_attribute(copy)
+#define SAME_ATTRIBUTES(target) __attribute__((copy(target)))
+#else
+#define SAME_ATTRIBUTES(target)
+#endif
 #define ALIAS(name, target)                                                                        \
-  extern EXPORT __typeof__(target) name __attribute__((alias(#target), copy(target)))
+  extern EXPORT __typeof__(target) name __attribute__((alias(#target))) SAME_ATTRIBUTES(target)
 
 #endif

@@ -52,7 +52,7 @@ static bool set_up_heap(void) {
   if (text) options_parse(&options, text, complain, NULL);
   bool sites = options.check != CHECK_OFF;
   size_t largest = sites ? LARGEST_CHECKED_HEAP : HEAP_LARGEST;
-  if (!heap_init(largest, sites ? site_tables_size(largest) : 0)) return false;
+  if (!heap_init(largest, sites ? site_tables_size : NULL)) return false;
   if (sites && !site_init()) return false;
   heap.free_slowly = options.free_policy != FREE_TRUST;
   thread_instrumented = options.check != CHECK_OFF || options.collect_every ||

@@ -201,8 +201,8 @@ static void add_foreign(struct text *t, const char *start, size_t length) {
 static void describe_fault(struct text *t, const struct option_description *option,
                            struct span entry, size_t name_length) {
   if (option == NULL) {
-    text_add(t, "unknown option \"");
-    add_foreign(t, entry.start, name_length);
+    text_add(t, name_length != 0 ? "unknown option \"" : "no option is named in \"");
+    add_foreign(t, entry.start, name_length != 0 ? name_length : entry.length);
     text_add(t, "\"; the options are");
     for (size_t i = 0; i < OPTIONS; i++) {
       text_add(t, " ");

@@ -37,7 +37,7 @@ static struct {
 enum { STACK_STEP = 1 << 20, LARGE_RANGES = 1024, LARGE_COPY = 16384 };
 
 bool mark_init(void) {
-  size_t size = size_max(heap.page_limit * HEAP_PAGE / 128, STACK_STEP);
+  size_t size = size_max(round_up(heap.page_limit * HEAP_PAGE / 128, STACK_STEP), STACK_STEP);
   m.stack = heap_metadata_reserve(size);
   m.limit = size / sizeof *m.stack;
   m.large.ranges = heap_metadata(LARGE_RANGES * sizeof *m.large.ranges);

@@ -13,7 +13,9 @@ enum {
 #define SMALLEST_HEAP (16 * MIB)
 
 /* Working memory: mutators, mark stack, buffers for maps. Only touched pages cost anything. */
-static size_t metadata_size(size_t heap_size) { return size_min(heap_size / 4, 64 * GIB) + 64 * MIB; }
+static size_t metadata_size(size_t heap_size) {
+  return size_min(heap_size / 16, 64 * GIB) + 32 * MIB;
+}
 
 static struct {
   struct lock lock;
@@ -36,10 +38,10 @@ static size_t table_size(unsigned table, size_t pages) {
   return round_up(pages * bytes_per_page[table], KERNEL_PAGE);
 }
 
-static bool reserve(size_t heap_size, size_t extra) {
+static bool reserve(size_t heap_size, size_t (*extra)(size_t heap_size)) {
   size_t pages = heap_size / HEAP_PAGE, whole = heap_size;
   for (unsigned t = 0; t < TABLES; t++) whole += table_size(t, pages) + KERNEL_PAGE;
-  size_t metadata = metadata_size(heap_size) + extra;
+  size_t metadata = metadata_size(heap_size) + (extra ? extra(heap_size) : 0);
   whole += metadata + KERNEL_PAGE;
   char *begin = port_reserve(round_up(whole, 2 * MIB), 2 * MIB);
   if (!begin) return false;
@@ -64,13 +66,15 @@ static bool reserve(size_t heap_size, size_t extra) {
   return true;
 }
 
-bool heap_init(size_t largest, size_t extra) {
+bool heap_init(size_t largest, size_t (*extra)(size_t heap_size)) {
   size_t size = largest, left = port_address_space_left();
-  if (left != SIZE_MAX) /* RLIMIT_AS: leave room for the program's own mappings and our tables */
-    while (size > SMALLEST_HEAP && size > left / 2) size /= 2;
+  if (left != SIZE_MAX) { /* RLIMIT_AS: our tables, and the program's own mappings, need room too */
+    size_t share = round_down(left / 8 * 5, 2 * MIB);
+    size = size_max(size_min(size, share), SMALLEST_HEAP);
+  }
   while (!reserve(size, extra)) {
     if (size <= SMALLEST_HEAP) return false;
-    size /= 2;
+    size = size_max(round_down(size / 2, 2 * MIB), SMALLEST_HEAP);
   }
   size_class_init();
   if (!heap_commit(1)) return false;

@@ -80,10 +80,10 @@ struct heap {
 };
 extern HIDDEN struct heap heap __attribute__((aligned(64)));
 
-/* Reserves the heap, at most `largest` bytes of it, with `extra` bytes of working memory on top of
-   the usual, and commits its first chunk. Called once, before anything else. False: not even the
+/* Reserves the heap, at most `largest` bytes of it, with extra(heap size) bytes of working memory on
+   top of the usual (NULL: none), and commits its first chunk. Called once, before anything else. False: not even the
    smallest heap could be reserved. */
-HIDDEN bool heap_init(size_t largest, size_t extra);
+HIDDEN bool heap_init(size_t largest, size_t (*extra)(size_t heap_size));
 #define HEAP_LARGEST ((size_t)1 << 40)
 /* Makes the heap's first `pages` pages usable, tables included. Page heap's lock. */
 HIDDEN bool heap_commit(size_t pages);

@@ -216,7 +216,8 @@ static void enter_large(struct page *page, size_t from, size_t to) {
   memset(heap.page_class + first + from, CLASS_LARGE, to - from);
 }
 
-struct page *page_heap_large(size_t pages, size_t alignment, bool *zero) {
+struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
+  size_t pages = (bytes + HEAP_PAGE - 1) / HEAP_PAGE;
   size_t extra = alignment > HEAP_PAGE ? alignment / HEAP_PAGE : 0;
   if (pages + extra < pages || pages + extra > heap.page_limit) return NULL;
   uint64_t mask = lock_acquire(&state.lock);
@@ -239,7 +240,7 @@ struct page *page_heap_large(size_t pages, size_t alignment, bool *zero) {
     *zero = !page->dirty;
     clear_descriptor(page);
     page->class = CLASS_LARGE;
-    page->size = pages * HEAP_PAGE;
+    page->size = round_up(bytes, KERNEL_PAGE);
     page->reciprocal = 0;
     page->words = 1;
     size_t first = page_index(page);
@@ -261,12 +262,15 @@ void page_heap_release_large(struct page *page) {
   lock_release(&state.lock, mask);
 }
 
-bool page_heap_resize_large(struct page *page, size_t pages) {
+bool page_heap_resize_large(struct page *page, size_t bytes) {
+  size_t pages = (bytes + HEAP_PAGE - 1) / HEAP_PAGE, size = round_up(bytes, KERNEL_PAGE);
   uint64_t mask = lock_acquire(&state.lock);
   size_t old = page->run, first = page_index(page);
   bool done = true;
-  if (pages < old) {
-    page->size = pages * HEAP_PAGE;
+  if (pages == old) {
+    page->size = size;
+  } else if (pages < old) {
+    page->size = size;
     COMPILER_BARRIER();
     struct page *rest = page + pages;
     rest->run = (uint32_t)(old - pages);
@@ -274,7 +278,7 @@ bool page_heap_resize_large(struct page *page, size_t pages) {
     forget(rest);
     counts.large -= old - pages;
     give_back(rest);
-  } else if (pages > old) {
+  } else {
     size_t more = pages - old;
     struct page *behind = &heap.pages[first + old];
     if (first + old < heap.top && behind->free && behind->run >= more) {
@@ -290,7 +294,7 @@ bool page_heap_resize_large(struct page *page, size_t pages) {
       enter_large(page, old, pages);
       COMPILER_BARRIER();
       page->run = (uint32_t)pages;
-      page->size = pages * HEAP_PAGE; /* last: a stopped thread's half-grown object is its old self */
+      page->size = size; /* last: a stopped thread's half-grown object is its old self */
       counts.used += more;
       counts.large += more;
       if (counts.used > counts.peak) counts.peak = counts.used;

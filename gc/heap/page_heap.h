@@ -25,12 +25,13 @@ extern HIDDEN struct page_heap_counts page_heap_counts;
 HIDDEN struct page *page_heap_span(unsigned class);
 HIDDEN void page_heap_release_span(struct page *page);
 
-/* A large object's run, `alignment` in bytes (a power of two). Its state byte is not set yet.
-   *zero says that its memory is known to be zero. */
-HIDDEN struct page *page_heap_large(size_t pages, size_t alignment, bool *zero);
+/* A large object of at least `bytes` in a run of its own, `alignment` in bytes (a power of two).
+   Its size is counted in kernel pages, so that little more is scanned than was asked for. Its
+   state byte is not set yet. *zero says that its memory is known to be zero. */
+HIDDEN struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero);
 HIDDEN void page_heap_release_large(struct page *page);
 /* Grows or shrinks a large object where it stands. False: no room behind it. */
-HIDDEN bool page_heap_resize_large(struct page *page, size_t pages);
+HIDDEN bool page_heap_resize_large(struct page *page, size_t bytes);
 
 /* Gives free pages back to the kernel: all of them (0), or down to `keep` dirty pages. Returns
    the bytes given back. */

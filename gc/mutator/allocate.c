@@ -31,7 +31,7 @@ static void set_live(void *object) {
 static void *allocate_large(size_t size, size_t alignment, bool *zero) {
   bool known_zero = false;
   if (size >= heap.page_limit * HEAP_PAGE) return NULL;
-  struct page *page = page_heap_large((size + HEAP_PAGE) / HEAP_PAGE, alignment, &known_zero);
+  struct page *page = page_heap_large(size + 1, alignment, &known_zero);
   if (!page) return NULL;
   if (zero) *zero = known_zero;
   void *object = (void *)page_address(page);
@@ -91,7 +91,5 @@ enum release_result release(void *pointer) {
 
 bool resize_in_place(const struct cell *cell, size_t size) {
   if (cell->page->class != CLASS_LARGE || size >= heap.page_limit * HEAP_PAGE) return false;
-  size_t pages = (size + HEAP_PAGE) / HEAP_PAGE;
-  if (size < SMALL_LIMIT) return false;
-  return pages == cell->page->run || page_heap_resize_large(cell->page, pages);
+  return size >= SMALL_LIMIT && page_heap_resize_large(cell->page, size + 1);
 }

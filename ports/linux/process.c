@@ -3,19 +3,32 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "ports/port.h"
 #include "ports/x86_64/system_call.h"
 
-int port_open_read(const char *path) {
-  return (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+/* Opens a file although the program has used up its descriptors: the limit is checked when a
+   descriptor is made and not afterwards, so it is raised for this one moment. */
+static int open_above_limit(const char *path, int flags) {
+  struct rlimit limit;
+  if (SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &limit) != 0) return -EMFILE;
+  struct rlimit raised = {limit.rlim_cur + 1, size_max(limit.rlim_max, limit.rlim_cur + 1)};
+  if (SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, &raised, 0) != 0) return -EMFILE;
+  int descriptor = (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, flags, 0644);
+  SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, 0);
+  return descriptor;
 }
 
-int port_open_append(const char *path) {
-  return (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,
-                          0644);
+static int open_file(const char *path, int flags) {
+  int descriptor = (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0644);
+  return descriptor == -EMFILE ? open_above_limit(path, flags | O_CLOEXEC) : descriptor;
 }
+
+int port_open_read(const char *path) { return open_file(path, O_RDONLY); }
+int port_open_directory(const char *path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
+int port_open_append(const char *path) { return open_file(path, O_WRONLY | O_APPEND | O_CREAT); }
 
 long port_read(int descriptor, void *buffer, size_t size) {
   long result;

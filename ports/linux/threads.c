@@ -1,6 +1,6 @@
 /* threads.c: which tasks there are and what they are doing, by /proc/self/task. */
 #include <errno.h>
-#include <fcntl.h>
+#include <fcntl.h> /* AT_FDCWD */
 #include <string.h>
 #include <sys/stat.h>
 
@@ -47,8 +47,7 @@ struct directory_entry {
 };
 
 int port_list_threads(int *ids, int capacity) {
-  int directory =
-      (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int directory = port_open_directory("/proc/self/task");
   if (directory < 0) return directory;
   char buffer[2048] __attribute__((aligned(8)));
   int count = 0;
