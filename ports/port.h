@@ -50,6 +50,8 @@ HIDDEN bool port_protect_none(void *address, size_t size);
 HIDDEN bool port_move_pages(void *old_address, void *new_address, size_t size);
 /* A page of anonymous memory that reads as zero in a fork child. NULL on failure. */
 HIDDEN void *port_wiped_on_fork_page(void);
+/* Address space that the process has mapped; a guess where /proc is missing. */
+HIDDEN size_t port_address_space_mapped(void);
 /* Address space limit (RLIMIT_AS) less what is in use, SIZE_MAX when unlimited. */
 HIDDEN size_t port_address_space_left(void);
 
@@ -115,11 +117,18 @@ HIDDEN uintptr_t port_alternate_stack(void);
 struct port_range {
   uintptr_t begin, end;
 };
-enum port_maps_result { PORT_MAPS_OK, PORT_MAPS_OPEN, PORT_MAPS_TRUNCATED, PORT_MAPS_UNREADABLE };
+enum port_maps_result {
+  PORT_MAPS_OK,
+  PORT_MAPS_OPEN,      /* a file of /proc cannot be opened, or is empty */
+  PORT_MAPS_TRUNCATED, /* `text` is too small */
+  PORT_MAPS_UNREADABLE,
+  PORT_MAPS_FOREIGN,   /* the list does not show exclude[0]: it is not of our memory */
+};
 
 struct port_maps {
   bool baseline;             /* do without PAGEMAP_SCAN */
-  struct port_range exclude; /* our own reservation */
+  const struct port_range *exclude; /* our own ranges, in order, at least one */
+  size_t exclude_count;
   char *text;                /* working memory for /proc/self/maps */
   size_t text_size;
   struct port_range *ranges; /* working memory for page ranges */

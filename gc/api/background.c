@@ -97,8 +97,7 @@ void background_fork_child(void) {
 
 void background_interval(void) {
   if (atomic_get(&state.running)) return;
-  uint64_t now = port_now(), next = atomic_get(&state.next);
-  if (now < next) return;
-  atomic_set(&state.next, now + (uint64_t)options.collect_every_ms * 1000000);
+  if (port_now() < atomic_get(&state.next)) return;
   cycle_run(CYCLE_INTERVAL, false);
+  atomic_set(&state.next, port_now() + (uint64_t)options.collect_every_ms * 1000000);
 }

@@ -240,6 +240,7 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
     return NULL;
   }
   size_t usable = cell_usable(&cell);
+  if (UNLIKELY(options.zero) && size < usable) memset((char *)pointer + size, 0, usable - size);
   if (size <= usable && (size >= usable / 2 || usable < 64)) return pointer;
   if (resize_in_place(&cell, size)) return pointer;
   return move(pointer, &cell, size, caller);

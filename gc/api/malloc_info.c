@@ -94,7 +94,7 @@ EXPORT int malloc_info(int flags, FILE *stream) {
           "<system type=\"current\" size=\"%zu\"/>\n<system type=\"max\" size=\"%zu\"/>\n"
           "<aspace type=\"total\" size=\"%zu\"/>\n<aspace type=\"mprotect\" size=\"%zu\"/>\n"
           "</heap>\n",
-          committed - used, committed, committed, (size_t)(heap.reserve_end - heap.reserve_begin),
+          committed - used, committed, committed, heap_reserved(),
           committed);
   fprintf(stream,
           "<total type=\"fast\" count=\"0\" size=\"0\"/>\n"
@@ -105,7 +105,7 @@ EXPORT int malloc_info(int flags, FILE *stream) {
           "<aspace type=\"total\" size=\"%zu\"/>\n<aspace type=\"mprotect\" size=\"%zu\"/>\n"
           "</malloc>\n",
           committed - used, census.large_objects, census.large_bytes, census.objects, used,
-          committed, committed, (size_t)(heap.reserve_end - heap.reserve_begin), committed);
+          committed, committed, heap_reserved(), committed);
   return 0;
 }
 

@@ -36,17 +36,17 @@ static struct {
 static const char *const reason_names[] = {"growth", "request", "memory",
                                            "every",  "interval", "idle"};
 
-/* The second form of the condemn oracle: a condemned object that changes is in use. */
-static void check_condemned(uintptr_t object, size_t size, bool first) {
-  if (!first && !site_unchanged(object, size)) {
+/* The second form of the condemn oracle: a condemned object that was written is in use. */
+static void check_condemned(uintptr_t object, size_t size, enum condemned condemned) {
+  if (condemned == CONDEMNED_NOW) {
+    site_remember(object, size);
+  } else if (!site_unchanged(object, size)) {
     if (cycle.changed_count < CHANGED_MAX) {
       cycle.changed[cycle.changed_count].object = object;
       cycle.changed[cycle.changed_count++].size = size;
     }
     *state_at(object) = STATE_LIVE | STATE_PINNED; /* told once */
-    return;
   }
-  if (first) site_remember(object, size);
 }
 
 bool cycle_init(void) {
@@ -82,8 +82,7 @@ static struct sweep_policy policy(void) {
   return (struct sweep_policy){.live = options.reclaim,
                                .quarantined = true,
                                .condemn = options.check == CHECK_CONDEMN,
-                               .poison = options.check == CHECK_POISON,
-                               .zero = options.zero};
+                               .poison = options.check == CHECK_POISON};
 }
 
 /* World stopped. NULL, or why nothing may be reclaimed this time. */

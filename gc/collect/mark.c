@@ -12,20 +12,19 @@ enum {
   PRESENCE_FILTER = 256 * 1024, /* larger objects may have pages that were never touched */
 };
 
-struct object {
-  uintptr_t address;
-  size_t size;
-};
+/* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
+   popped without waiting for two stores to meet in one load. */
+typedef uint64_t object;
 struct candidate {
   struct page *page;
   uint32_t index;
 };
 
 static struct {
-  struct object *stack;
+  object *stack;
   size_t depth, committed, limit, test_limit;
   struct candidate candidates[RING];
-  struct object objects[RING];
+  object objects[RING];
   uint32_t candidate_head, candidate_tail, object_head, object_tail;
   uintptr_t first, span; /* the heap in use: addresses from first, span bytes */
   unsigned stride;
@@ -37,19 +36,22 @@ static struct {
 enum { STACK_STEP = 1 << 20, LARGE_RANGES = 1024, LARGE_COPY = 16384 };
 
 bool mark_init(void) {
-  size_t size = size_max(round_up(heap.page_limit * HEAP_PAGE / 128, STACK_STEP), STACK_STEP);
-  m.stack = heap_metadata_reserve(size);
-  m.limit = size / sizeof *m.stack;
+  size_t size;
+  m.stack = heap_mark_stack(&size);
   m.large.ranges = heap_metadata(LARGE_RANGES * sizeof *m.large.ranges);
   m.large.range_capacity = LARGE_RANGES;
   m.large.copy = heap_metadata(LARGE_COPY);
   m.large.copy_size = LARGE_COPY;
-  return m.stack && m.large.ranges && m.large.copy;
+  return m.large.ranges && m.large.copy;
 }
 
 void mark_limit_stack(size_t objects) { m.test_limit = objects; }
 
 void mark_begin(unsigned stride, struct port_maps *maps) {
+  size_t size;
+  heap_mark_stack(&size);
+  m.limit = size / sizeof *m.stack;
+  if (m.committed > m.limit) m.committed = m.limit; /* the heap was shrunk */
   m.depth = 0;
   m.candidate_head = m.candidate_tail = m.object_head = m.object_tail = 0;
   m.first = heap.base + HEAP_PAGE; /* page 0 holds nothing */
@@ -81,6 +83,18 @@ static COLD bool grow_stack(void) {
   return true;
 }
 
+static inline object object_at(const struct page *page, uintptr_t address) {
+  return (address - heap.base) >> GRANULE_SHIFT << 8 | page->class;
+}
+static inline uintptr_t object_address(object object) {
+  return heap.base + (object >> 8 << GRANULE_SHIFT);
+}
+static inline size_t object_size(object object) {
+  unsigned class = object & 0xff;
+  if (LIKELY(class != CLASS_LARGE)) return size_classes[class].size;
+  return heap.pages[object >> 8 >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT)].size;
+}
+
 static inline void push(struct page *page, uintptr_t address) {
   if (UNLIKELY(m.depth == m.committed) && !grow_stack()) {
     page->rescan = 1; /* marked but not scanned */
@@ -88,7 +102,7 @@ static inline void push(struct page *page, uintptr_t address) {
     m.counts.overflows++;
     return;
   }
-  m.stack[m.depth++] = (struct object){address, page->size};
+  m.stack[m.depth++] = object_at(page, address);
 }
 
 /* Second half of a word's way: by now its mark word is in the cache. */
@@ -144,23 +158,25 @@ static void scan_present(void *context, uintptr_t begin, uintptr_t end) {
   scan(begin, end);
 }
 
-static void scan_object(struct object object) {
-  if (*state_at(object.address) == STATE_NONE) return; /* waits in a buffer, or is being made */
+static void scan_object(object object) {
+  if (heap.state[object >> 8] == STATE_NONE) return; /* waits in a buffer, or is being made */
+  uintptr_t address = object_address(object);
+  size_t size = object_size(object);
   m.counts.objects++;
-  m.counts.bytes += object.size;
-  if (object.size < PRESENCE_FILTER) scan(object.address, object.address + object.size);
-  else if (!port_present_ranges(&m.large, object.address, object.address + object.size,
-                                scan_present, NULL))
+  m.counts.bytes += size;
+  if (size < PRESENCE_FILTER) scan(address, address + size);
+  else if (!port_present_ranges(&m.large, address, address + size, scan_present, NULL))
     m.failed = true;
 }
 
 static void drain_stack(void) {
   for (;;) {
     while (m.depth && m.object_tail - m.object_head < OBJECTS_AHEAD) {
-      struct object next = m.stack[--m.depth];
-      __builtin_prefetch((const void *)next.address);
-      __builtin_prefetch((const char *)next.address + (next.size < 128 ? next.size - 1 : 64));
-      __builtin_prefetch(state_at(next.address));
+      object next = m.stack[--m.depth];
+      uintptr_t address = object_address(next);
+      __builtin_prefetch((const void *)address);
+      __builtin_prefetch((const void *)(address + 64));
+      __builtin_prefetch(&heap.state[next >> 8]);
       m.objects[m.object_tail++ & (RING - 1)] = next;
     }
     if (m.object_head != m.object_tail) {
@@ -181,7 +197,7 @@ static void rescan_page(struct page *page) {
       uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bits);
       if (index >= page->cells) break;
       struct mark_counts before = m.counts; /* some of them were counted already */
-      scan_object((struct object){page_address(page) + index * page->size, page->size});
+      scan_object(object_at(page, page_address(page) + index * page->size));
       m.counts = before;
       drain_stack();
     }

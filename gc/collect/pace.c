@@ -17,7 +17,7 @@ static void set(size_t step) {
     due = size_min(due, used + size_max(room * 3 / 4, 16));
   }
   atomic_set(&pace.due_pages, due);
-  atomic_set(&pace.overdue_pages, due + (due - used) / 2);
+  atomic_set(&pace.overdue_pages, due + (due - used) / 4);
   atomic_set(&pace.attention_pages, used + IDLE_STEP / HEAP_PAGE);
 }
 

@@ -18,6 +18,7 @@ enum {
 
 static struct {
   struct port_maps maps;
+  struct port_range ours[HEAP_RANGES];
   struct port_range *unused; /* the unused parts of known stacks, sorted */
   size_t unused_count;
   struct roots_counts counts;
@@ -34,7 +35,6 @@ bool roots_init(void) {
   state.maps.range_capacity = RANGES;
   state.maps.copy = heap_metadata(COPY);
   state.maps.copy_size = COPY;
-  state.maps.exclude = (struct port_range){heap.reserve_begin, heap.reserve_end};
   state.unused = heap_metadata(STACKS * sizeof *state.unused);
   state.named = heap_metadata(NAMED * sizeof *state.named);
   return state.maps.ranges && state.maps.copy && state.unused && state.named;
@@ -113,6 +113,11 @@ static void mark_pinned(void) {
 }
 
 enum roots_result roots_open(bool baseline) {
+  struct heap_range ours[HEAP_RANGES];
+  state.maps.exclude_count = heap_ranges(ours);
+  for (size_t i = 0; i < state.maps.exclude_count; i++)
+    state.ours[i] = (struct port_range){ours[i].begin, ours[i].end};
+  state.maps.exclude = state.ours;
   state.maps.baseline = baseline;
   enum port_maps_result result;
   while ((result = port_maps_open(&state.maps)) == PORT_MAPS_TRUNCATED) {
@@ -121,6 +126,7 @@ enum roots_result roots_open(bool baseline) {
   }
   if (result == PORT_MAPS_OPEN) return ROOTS_OPEN;
   if (result == PORT_MAPS_TRUNCATED) return ROOTS_TRUNCATED;
+  if (result == PORT_MAPS_FOREIGN) return ROOTS_FOREIGN;
   return ROOTS_MARKED;
 }
 

@@ -16,7 +16,7 @@ enum roots_result {
   ROOTS_OPEN,       /* /proc/self/maps or pagemap cannot be opened */
   ROOTS_TRUNCATED,  /* more mappings than we have room for */
   ROOTS_UNREADABLE, /* memory is there that cannot be read */
-  ROOTS_FOREIGN     /* the list of mappings is not that of this process's memory */
+  ROOTS_FOREIGN     /* the list of mappings is not of this process's memory */
 };
 
 struct roots_counts {

@@ -7,7 +7,7 @@
 #include "mutator/mutator.h"
 #include "ports/port.h"
 
-void (*sweep_condemned)(uintptr_t address, size_t size, bool first);
+void (*sweep_condemned)(uintptr_t address, size_t size, enum condemned condemned);
 
 static struct {
   struct sweep_policy policy;
@@ -61,7 +61,8 @@ struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
             counts.dead_bytes += page->size;
             if (*object & STATE_DROPPED) counts.recovered++;
           }
-          if (sweep_condemned) sweep_condemned(address, page->size, first);
+          if (sweep_condemned)
+            sweep_condemned(address, page->size, first ? CONDEMNED_NOW : CONDEMNED_STILL);
         } else {
           dead |= bit;
           counts.dead_objects++;
@@ -71,12 +72,13 @@ struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
       }
       if (UNLIKELY(policy->condemn))
         for (uint64_t bits = allocated[w] & reached; bits; bits &= bits - 1) {
-          uint8_t *object = state_at(page_address(page) +
-                                     (w * 64 + (uint32_t)__builtin_ctzll(bits)) * page->size);
-          if (*object & STATE_CONDEMNED) { /* a stale word points to it again: no error */
-            *object &= (uint8_t)~STATE_CONDEMNED;
-            counts.revived++;
-          }
+          uintptr_t address =
+              page_address(page) + (w * 64 + (uint32_t)__builtin_ctzll(bits)) * page->size;
+          uint8_t *object = state_at(address);
+          if (!(*object & STATE_CONDEMNED)) continue;
+          *object &= (uint8_t)~STATE_CONDEMNED; /* a stale word points to it again: no error */
+          counts.revived++;
+          if (sweep_condemned) sweep_condemned(address, page->size, CONDEMNED_NO_MORE);
         }
       marked[w] = dead;
       any |= dead != 0;
@@ -100,12 +102,22 @@ void sweep_cancel(void) {
   }
 }
 
+enum { PURGE_LEAST = 64 * 1024 };
+
+/* Garbage is full of pointers to other garbage. A program that gets this memory again and does not
+   write all of it would keep whatever they point to, chains of it without end (Boehm, "Bounding
+   space usage of conservative garbage collectors", POPL 2002). */
+static void wipe(uintptr_t address, size_t size) {
+  if (size >= PURGE_LEAST && port_purge((void *)address, size)) return;
+  memset((void *)address, 0, size);
+}
+
 /* Claims one dead cell. False: the program freed it meanwhile (it had hidden its pointer). */
 static bool take_dead(uintptr_t address, size_t size) {
   uint8_t old = __atomic_exchange_n(state_at(address), STATE_NONE, __ATOMIC_SEQ_CST);
   if (old == STATE_NONE) return false;
   if (UNLIKELY(state.policy.poison)) memset((void *)address, 0xdb, size);
-  else if (UNLIKELY(state.policy.zero)) memset((void *)address, 0, size);
+  else wipe(address, size);
   return true;
 }
 

@@ -22,8 +22,7 @@ struct sweep_policy {
   bool live;         /* objects never freed (reclaim=on) */
   bool quarantined;  /* objects that were freed and wait (free=quarantine) */
   bool condemn;      /* do not free: mark them condemned, see report/condemn.h */
-  bool poison;       /* overwrite what is freed with 0xdb */
-  bool zero;         /* overwrite what is freed with zeros */
+  bool poison;       /* overwrite what is freed with 0xdb instead of zeros */
 };
 
 HIDDEN void sweep_init(void);
@@ -35,7 +34,8 @@ HIDDEN void sweep_cancel(void);
 HIDDEN void sweep_page(struct page *page);
 /* Sweeps every page that still waits and waits for those in the hands of others. */
 HIDDEN void sweep_rest(void);
-/* Called with each condemned object (condemn mode, world stopped): first time or again. */
-extern HIDDEN void (*sweep_condemned)(uintptr_t address, size_t size, bool first);
+/* Called with each condemned object (condemn mode, world stopped). */
+enum condemned { CONDEMNED_NOW, CONDEMNED_STILL, CONDEMNED_NO_MORE };
+extern HIDDEN void (*sweep_condemned)(uintptr_t address, size_t size, enum condemned condemned);
 
 #endif

@@ -162,19 +162,22 @@ enum world_result world_stop(void) {
   atomic_set(&world.answers, 0);
   __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
   enum world_result result = WORLD_STOPPED;
-  for (;;) { /* until a listing shows nobody new: a thread may be made while we signal others */
+  for (;;) { /* until a whole listing shows nobody new: threads may be made while we signal others */
     int count = port_list_threads(world.ids, CAPACITY);
     if (count <= 0) {
       result = WORLD_TASKS;
       break;
     }
+    /* The kernel ends a listing early when the thread it stands at is just exiting, and says
+       nothing of it; the number of tasks tells. */
+    bool whole = port_count_threads() <= count;
     int fresh = ask(world.ids, count, process, me);
     if (fresh < 0) {
       result = fresh == -2 ? WORLD_COUNT : WORLD_SIGNAL;
       break;
     }
-    if (fresh == 0) break;
-    if (!await(begin)) {
+    if (fresh == 0 && whole) break;
+    if (!await(begin) || port_now() - begin > patience) {
       result = WORLD_TIMEOUT;
       remember_silent();
       break;

@@ -20,10 +20,12 @@ static size_t metadata_size(size_t heap_size) {
 static struct {
   struct lock lock;
   uintptr_t metadata, metadata_end; /* bump allocation */
+  struct heap_range ranges[HEAP_RANGES];
+  size_t range_count;
 } state;
 
-/* The tables, each with its bytes for one heap page. */
-enum { TABLES = 6 };
+/* The tables, each with its bytes for one heap page. The mark stack grows on its own account. */
+enum { MARK_STACK = 6, COMMITTED_TABLES = 6, TABLES = 7 };
 static const size_t bytes_per_page[TABLES] = {
     PAGE_GRANULES,         /* state bytes */
     PAGE_WORDS * 8,        /* allocated */
@@ -31,6 +33,7 @@ static const size_t bytes_per_page[TABLES] = {
     sizeof(uint8_t),       /* page_class */
     sizeof(uint32_t),      /* page_first */
     sizeof(struct page),   /* descriptors */
+    HEAP_PAGE / 128,       /* mark stack */
 };
 static uintptr_t tables[TABLES];
 
@@ -45,8 +48,9 @@ static bool reserve(size_t heap_size, size_t (*extra)(size_t heap_size)) {
   whole += metadata + KERNEL_PAGE;
   char *begin = port_reserve(round_up(whole, 2 * MIB), 2 * MIB);
   if (!begin) return false;
-  heap.reserve_begin = (uintptr_t)begin;
-  heap.reserve_end = (uintptr_t)begin + round_up(whole, 2 * MIB);
+  state.ranges[0] = (struct heap_range){(uintptr_t)begin,
+                                        (uintptr_t)begin + round_up(whole, 2 * MIB)};
+  state.range_count = 1;
   uintptr_t at = (uintptr_t)begin + heap_size + KERNEL_PAGE; /* inaccessible pages part the tables */
   for (unsigned t = 0; t < TABLES; t++) {
     tables[t] = at;
@@ -84,7 +88,7 @@ bool heap_init(size_t largest, size_t (*extra)(size_t heap_size)) {
 
 static bool commit_to(size_t pages) {
   size_t old = heap.committed_pages;
-  for (unsigned t = 0; t < TABLES; t++) {
+  for (unsigned t = 0; t < COMMITTED_TABLES; t++) {
     size_t from = table_size(t, old), to = table_size(t, pages);
     if (to > from && !port_commit((void *)(tables[t] + from), to - from)) return false;
   }
@@ -103,6 +107,54 @@ bool heap_commit(size_t pages) {
   if (wish > heap.page_limit) wish = heap.page_limit;
   if (commit_to(wish)) return true;
   return commit_to(size_min(need, heap.page_limit));
+}
+
+void *heap_mark_stack(size_t *size) {
+  *size = table_size(MARK_STACK, heap.page_limit);
+  return (void *)tables[MARK_STACK];
+}
+
+size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]) {
+  for (size_t i = 0; i < state.range_count; i++) ranges[i] = state.ranges[i];
+  return state.range_count;
+}
+
+size_t heap_reserved(void) {
+  size_t sum = 0;
+  for (size_t i = 0; i < state.range_count; i++) sum += state.ranges[i].end - state.ranges[i].begin;
+  return sum;
+}
+
+/* Cuts [from, to) out of the last range: what lies behind becomes the last. */
+static void cut(uintptr_t from, uintptr_t to) {
+  if (from >= to) return;
+  struct heap_range *last = &state.ranges[state.range_count - 1];
+  CHECK(state.range_count < HEAP_RANGES || to == last->end);
+  if (to < last->end) state.ranges[state.range_count++] = (struct heap_range){to, last->end};
+  last->end = from;
+  port_unreserve((void *)from, to - from);
+}
+
+enum { METADATA_KEPT = 8 << 20 }; /* room for mutators of threads to come */
+
+void heap_shrink(size_t budget) {
+  if (state.range_count > 1) return; /* once: a second limit finds little left to give */
+  size_t per_page = HEAP_PAGE;
+  for (unsigned t = 0; t < TABLES; t++) per_page += bytes_per_page[t];
+  size_t old = heap.page_limit, pages = size_max(budget / per_page, heap.committed_pages);
+  if (pages >= old) return;
+  heap.granules = pages * PAGE_GRANULES;
+  heap.page_limit = pages;
+  cut(heap.base + pages * HEAP_PAGE, heap.base + old * HEAP_PAGE);
+  for (unsigned t = 0; t < TABLES; t++)
+    cut(tables[t] + table_size(t, pages), tables[t] + table_size(t, old));
+  uint64_t mask = lock_acquire(&state.lock);
+  uintptr_t kept = round_up(state.metadata, KERNEL_PAGE) + METADATA_KEPT;
+  if (kept < state.metadata_end) {
+    cut(kept, state.metadata_end);
+    state.metadata_end = kept;
+  }
+  lock_release(&state.lock, mask);
 }
 
 void *heap_metadata_reserve(size_t size) {

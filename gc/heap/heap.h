@@ -76,7 +76,6 @@ struct heap {
   size_t page_limit;      /* heap pages in the reservation */
   size_t committed_pages; /* readable and writable; page heap's lock */
   size_t top;             /* pages handed out so far, from below; page heap's lock */
-  uintptr_t reserve_begin, reserve_end;
 };
 extern HIDDEN struct heap heap __attribute__((aligned(64)));
 
@@ -87,6 +86,22 @@ HIDDEN bool heap_init(size_t largest, size_t (*extra)(size_t heap_size));
 #define HEAP_LARGEST ((size_t)1 << 40)
 /* Makes the heap's first `pages` pages usable, tables included. Page heap's lock. */
 HIDDEN bool heap_commit(size_t pages);
+/* Where the mark stack lies and how large it may grow; still inaccessible. */
+HIDDEN void *heap_mark_stack(size_t *size);
+
+/* Gives up reserved address space that is not in use, down to about `budget` bytes in all: for a
+   program that sets itself a limit (RLIMIT_AS). Page heap's lock, and no cycle meanwhile. */
+HIDDEN void heap_shrink(size_t budget);
+/* What we own, in order: one range, or several once heap_shrink has cut pieces out of it. Anything
+   outside may be the program's. */
+enum { HEAP_RANGES = 10 }; /* heap, seven tables, working memory, what is behind it */
+struct heap_range {
+  uintptr_t begin, end;
+};
+HIDDEN size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]);
+/* Address space that is reserved, in bytes. */
+HIDDEN size_t heap_reserved(void);
+
 /* Private working memory of at least this size, zero, never given back. NULL when exhausted.
    Takes a lock of its own. */
 HIDDEN void *heap_metadata(size_t size);

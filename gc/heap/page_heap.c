@@ -258,6 +258,8 @@ void page_heap_release_large(struct page *page) {
   counts.large -= page->run;
   forget(page);
   page_allocated(page)[0] = 0;
+  page_marked(page)[0] = 0; /* found dead, yet freed by the program, which had hidden its pointer */
+  page->unswept = 0;
   give_back(page);
   lock_release(&state.lock, mask);
 }
@@ -318,6 +320,12 @@ void page_heap_decay(uint64_t now) {
   if (state.decay_at && state.dirty_low) purge_to(counts.dirty_free - state.dirty_low);
   state.dirty_low = counts.dirty_free;
   atomic_set(&state.decay_at, now + decay_period);
+  lock_release(&state.lock, mask);
+}
+
+void page_heap_shrink(size_t budget) {
+  uint64_t mask = lock_acquire(&state.lock);
+  heap_shrink(budget);
   lock_release(&state.lock, mask);
 }
 

@@ -39,6 +39,9 @@ HIDDEN size_t page_heap_purge(size_t keep);
 /* Purges what was free and dirty for a whole period (a second); cheap, call it often. */
 HIDDEN void page_heap_decay(uint64_t now);
 
+/* heap_shrink under the page heap's lock. */
+HIDDEN void page_heap_shrink(size_t budget);
+
 /* For fork: nobody may be inside while the process is copied. */
 HIDDEN uint64_t page_heap_lock(void);
 HIDDEN void page_heap_unlock(uint64_t mask);

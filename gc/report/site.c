@@ -58,7 +58,7 @@ static uint64_t checksum(uintptr_t object, size_t size) {
   return sum;
 }
 
-enum { WHOLE = 64 * 1024 }; /* of larger objects the first part, so that cycles stay bearable */
+enum { WHOLE = 1024 * 1024 }; /* of larger objects the first part, so that cycles stay bearable */
 
 void site_remember(uintptr_t object, size_t size) {
   state.checksums[granule_of(object)] = checksum(object, size_min(size, WHOLE));

@@ -72,16 +72,18 @@ void *port_wiped_on_fork_page(void) {
   return page;
 }
 
+size_t port_address_space_mapped(void) {
+  char text[128];
+  long length = port_read_file("/proc/self/statm", text, sizeof text);
+  if (length <= 0) return 64 * MIB; /* without /proc: a guess on the careful side */
+  const char *at = text;
+  return text_read_number(&at, text + length) * KERNEL_PAGE;
+}
+
 size_t port_address_space_left(void) {
   struct rlimit limit;
   if (SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_AS, 0, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
     return SIZE_MAX;
-  char text[128];
-  long length = port_read_file("/proc/self/statm", text, sizeof text);
-  size_t used = 64 * MIB; /* without /proc: a guess on the careful side */
-  if (length > 0) {
-    const char *at = text;
-    used = text_read_number(&at, text + length) * KERNEL_PAGE;
-  }
+  size_t used = port_address_space_mapped();
   return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }

@@ -89,6 +89,12 @@ static enum reading reading_of(const struct mapping *mapping) {
   return anonymous ? IN_PLACE : COPY;
 }
 
+void port_maps_close(struct port_maps *maps) {
+  if (maps->pagemap >= 0) port_close(maps->pagemap);
+  if (maps->memory >= 0) port_close(maps->memory);
+  maps->pagemap = maps->memory = -1;
+}
+
 enum port_maps_result port_maps_open(struct port_maps *maps) {
   maps->pagemap = maps->memory = -1;
   maps->scan_works = maps->swapped = false;
@@ -118,18 +124,16 @@ enum port_maps_result port_maps_open(struct port_maps *maps) {
   }
   const char *at = maps->text, *end = at + length;
   struct mapping mapping;
+  bool ours = false;
   while (next_mapping(&at, end, &mapping)) {
     maps->mappings++;
+    ours |= mapping.begin <= maps->exclude[0].begin && maps->exclude[0].begin < mapping.end;
     if (name_is(&mapping, "[stack]"))
       maps->main_stack = (struct port_range){mapping.begin, mapping.end};
   }
-  return PORT_MAPS_OK;
-}
-
-void port_maps_close(struct port_maps *maps) {
-  if (maps->pagemap >= 0) port_close(maps->pagemap);
-  if (maps->memory >= 0) port_close(maps->memory);
-  maps->pagemap = maps->memory = -1;
+  if (ours) return PORT_MAPS_OK;
+  port_maps_close(maps);
+  return PORT_MAPS_FOREIGN;
 }
 
 /* Hands out memory that cannot be read in place. False: present, but unreadable. */
@@ -140,11 +144,11 @@ static bool visit_copies(struct port_maps *maps, const struct mapping *mapping, 
     long got = -EFAULT;
     if (mapping->permissions[0] == 'r') {
       struct iovec to = {maps->copy, size}, from = {(void *)begin, size};
-      got = SYSTEM_CALL(SYS_process_vm_readv, port_process_id(), &to, 1, &from, 1, 0);
+      got = SYSTEM_CALL(SYS_process_vm_readv, port_thread_id(), &to, 1, &from, 1, 0);
       if (got <= 0 && size > KERNEL_PAGE) { /* a hole somewhere: go by single pages */
         size = KERNEL_PAGE;
         to.iov_len = from.iov_len = size;
-        got = SYSTEM_CALL(SYS_process_vm_readv, port_process_id(), &to, 1, &from, 1, 0);
+        got = SYSTEM_CALL(SYS_process_vm_readv, port_thread_id(), &to, 1, &from, 1, 0);
       }
       if (got == -EFAULT) { /* truncated under us: nothing is there any more */
         begin += size;
@@ -290,8 +294,12 @@ static bool visit_gap(struct port_maps *maps, uintptr_t begin, uintptr_t end) {
 
 enum port_maps_result port_maps_visit(struct port_maps *maps) {
   if (maps->scan_works) {
-    if (!visit_gap(maps, 0, maps->exclude.begin) || !visit_gap(maps, maps->exclude.end, ADDRESS_END))
-      return PORT_MAPS_UNREADABLE;
+    uintptr_t gap = 0;
+    for (size_t i = 0; i <= maps->exclude_count; i++) {
+      uintptr_t gap_end = i < maps->exclude_count ? maps->exclude[i].begin : ADDRESS_END;
+      if (gap < gap_end && !visit_gap(maps, gap, gap_end)) return PORT_MAPS_UNREADABLE;
+      if (i < maps->exclude_count) gap = maps->exclude[i].end;
+    }
   }
   const char *at = maps->text, *end = at + maps->text_length;
   struct mapping mapping;
@@ -299,13 +307,15 @@ enum port_maps_result port_maps_visit(struct port_maps *maps) {
     enum reading reading = reading_of(&mapping);
     if (reading == SKIP || (maps->scan_works && reading != COPY_SHARED)) continue;
     if (mapping.begin >= ADDRESS_END) continue;
-    /* The kernel may have merged a neighbour with our reservation: visit both sides of it. */
-    uintptr_t before = size_min(mapping.end, maps->exclude.begin);
-    uintptr_t after = size_max(mapping.begin, maps->exclude.end);
-    if (mapping.begin < before && !visit_mapping(maps, &mapping, reading, mapping.begin, before))
-      return PORT_MAPS_UNREADABLE;
-    if (after < mapping.end && !visit_mapping(maps, &mapping, reading, after, mapping.end))
-      return PORT_MAPS_UNREADABLE;
+    /* The kernel may have merged a neighbour with a range of ours: visit what is between them. */
+    uintptr_t begin = mapping.begin;
+    for (size_t i = 0; i <= maps->exclude_count; i++) {
+      bool last = i == maps->exclude_count;
+      uintptr_t stop = last ? mapping.end : size_min(mapping.end, maps->exclude[i].begin);
+      if (begin < stop && !visit_mapping(maps, &mapping, reading, begin, stop))
+        return PORT_MAPS_UNREADABLE;
+      if (!last) begin = size_max(begin, maps->exclude[i].end);
+    }
   }
   return PORT_MAPS_OK;
 }

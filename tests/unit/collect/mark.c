@@ -1,0 +1,359 @@
+/* mark.c: what is reached from a range of words, exactly: the roots here are arrays of the tests,
+   and no root of the process is scanned. */
+#include "tests/unit/unit.h"
+
+#include <sys/mman.h>
+
+#include "collect/mark.h"
+#include "collect/sweep.h"
+
+static void start(void) {
+  unit_start_heap();
+  cr_assert(mark_init());
+}
+
+TestSuite(mark, .init = start, .timeout = 60);
+
+static bool is_marked(const void *object) {
+  struct cell cell;
+  if (!cell_of((uintptr_t)object, &cell)) return false;
+  return page_marked(cell.page)[cell.index / 64] >> (cell.index % 64) & 1;
+}
+
+/* A whole marking from one array of words. */
+static struct mark_counts mark_from(const void *roots, size_t size, unsigned stride) {
+  sweep_cancel();
+  mark_begin(stride, NULL);
+  mark_range((uintptr_t)roots, (uintptr_t)roots + size);
+  cr_assert(mark_drain());
+  return mark_end();
+}
+
+/* An object whose words are all zero. */
+static void *make(size_t size) {
+  void *object = allocate(size, NULL);
+  cr_assert(object);
+  struct cell cell = {0};
+  cr_assert(cell_of((uintptr_t)object, &cell));
+  return memset(object, 0, cell.page->size);
+}
+
+/* A list of `length` objects, linked by their first words. */
+static void **make_list(size_t length, size_t size, size_t inside) {
+  void **head = NULL;
+  for (size_t i = 0; i < length; i++) {
+    void **object = make(size);
+    *object = head ? (char *)head + inside : NULL;
+    head = object;
+  }
+  return head;
+}
+
+Test(mark, a_list_is_followed_to_its_end) {
+  void **list = make_list(100000, 40, 0), **other = make_list(1000, 40, 0);
+  struct mark_counts counts = mark_from(&list, sizeof list, 8);
+  cr_expect_eq(counts.objects, 100000);
+  cr_expect_eq(counts.bytes, 100000 * 48u);
+  cr_expect_eq(counts.overflows, 0);
+  for (void **at = list; at; at = *at)
+    if (!is_marked(at)) cr_assert_fail("an object of the list was missed");
+  for (void **at = other; at; at = *at)
+    if (is_marked(at)) cr_assert_fail("nobody points to the other list");
+}
+
+Test(mark, interior_pointers_count) {
+  static const size_t sizes[] = {16, 24, 100, 1000, 5000, 20000, 32767};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    void **list = make_list(500, sizes[i], sizes[i] / 2 + 1);
+    char *root = (char *)list + sizes[i] - 1;
+    cr_expect_eq(mark_from(&root, sizeof root, 8).objects, 500, "size %zu", sizes[i]);
+  }
+}
+
+Test(mark, a_pointer_one_past_the_end_counts_for_its_object_alone) {
+  static const size_t sizes[] = {0, 1, 15, 16, 17, 32, 48, 112, 128, 256, 4096, 16384, 32767};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    char *objects[3] = {make(sizes[i]), make(sizes[i]), make(sizes[i])};
+    char *root = objects[1] + sizes[i];
+    cr_expect_eq(mark_from(&root, sizeof root, 8).objects, 1, "size %zu", sizes[i]);
+    cr_expect(is_marked(objects[1]));
+    cr_expect(!is_marked(objects[0]) && !is_marked(objects[2]));
+  }
+  static const size_t large[] = {32768, 65535, 65536, 1 << 20};
+  for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
+    char *object = make(large[i]), *root = object + large[i];
+    cr_expect_eq(mark_from(&root, sizeof root, 8).objects, 1, "size %zu", large[i]);
+  }
+}
+
+Test(mark, cycles_end) {
+  void **a = make(16), **b = make(100), **self_made = make(50), *roots[2] = {a, self_made};
+  a[0] = b;
+  b[3] = a;
+  self_made[1] = self_made;
+  self_made[2] = a;
+  cr_expect_eq(mark_from(roots, sizeof roots, 8).objects, 3);
+}
+
+Test(mark, a_full_tree) {
+  enum { COUNT = (1 << 15) - 1 };
+  static void **nodes[COUNT];
+  for (int i = 0; i < COUNT; i++) nodes[i] = make(16);
+  for (int i = 0; 2 * i + 2 < COUNT; i++) {
+    nodes[i][0] = nodes[2 * i + 1];
+    nodes[i][1] = nodes[2 * i + 2];
+  }
+  cr_expect_eq(mark_from(&nodes[0], sizeof nodes[0], 8).objects, COUNT);
+  cr_expect_eq(mark_from(&nodes[1], sizeof nodes[1], 8).objects, COUNT / 2);
+}
+
+Test(mark, words_that_point_to_no_object) {
+  char *object = make(10);
+  struct cell cell = {0};
+  cr_assert(cell_of((uintptr_t)object, &cell));
+  bool zero;
+  struct page *freed = unit_large(3, GRANULE, &zero);
+  unit_large(1, GRANULE, &zero);
+  page_heap_release_large(freed);
+  struct page *odd = page_heap_span(size_class_of(100)); /* 112 does not divide a page */
+  uintptr_t words[] = {0,
+                       1,
+                       UINTPTR_MAX,
+                       heap.base,
+                       heap.base + 16,
+                       heap.base + HEAP_PAGE - 1,
+                       heap.base - 1,
+                       heap.base + heap.top * HEAP_PAGE,
+                       heap.base + GIB - 1,
+                       heap.base + GIB,
+                       (uintptr_t)words,
+                       (uintptr_t)heap.pages,
+                       (uintptr_t)&cell,
+                       page_address(freed),
+                       page_address(freed) + 100000,
+                       page_address(odd) + HEAP_PAGE - 1,
+                       ~(uintptr_t)object};
+  cr_expect_eq(mark_from(words, sizeof words, 8).objects, 0);
+}
+
+Test(mark, strides) {
+  static unsigned char roots[8 * 16] __attribute__((aligned(16)));
+  static const struct {
+    unsigned stride, offset;
+    bool found;
+  } cases[] = {{8, 0, true},   {8, 8, true},   {8, 4, false},  {8, 1, false}, {4, 0, true},
+               {4, 4, true},   {4, 12, true},  {4, 2, false},  {4, 7, false}, {1, 0, true},
+               {1, 1, true},   {1, 4, true},   {1, 7, true},   {1, 13, true}, {1, 120, true},
+               {4, 120, true}, {8, 120, true}, {4, 116, true}, {1, 119, true}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char *object = make(150), *child = make(100);
+    memcpy(object + cases[i].offset, &child, sizeof child);
+    cr_expect_eq(mark_from(&object, sizeof object, cases[i].stride).objects, 1 + cases[i].found,
+                 "stride %u, offset %u in an object", cases[i].stride, cases[i].offset);
+    memset(roots, 0, sizeof roots);
+    memcpy(roots + cases[i].offset, &object, sizeof object);
+    mark_from(roots, sizeof roots, cases[i].stride);
+    cr_expect_eq(is_marked(object), cases[i].found, "stride %u, offset %u", cases[i].stride,
+                 cases[i].offset);
+  }
+}
+
+Test(mark, a_range_may_begin_and_end_anywhere) {
+  void *objects[4] = {make(30), make(30), make(30), make(30)};
+  char *roots = (char *)objects;
+  cr_expect_eq(mark_from(roots + 1, sizeof objects - 2, 8).objects, 2, "whole words only");
+  cr_expect_eq(mark_from(roots + 8, 7, 8).objects, 0);
+  cr_expect_eq(mark_from(roots + 8, 8, 8).objects, 1);
+  cr_expect_eq(mark_from(roots, 0, 8).objects, 0);
+  cr_expect_eq(mark_from(roots + 3, 5, 1).objects, 0);
+  cr_expect_eq(mark_from(roots + 4, 12, 4).objects, 1);
+}
+
+Test(mark, single_words) {
+  void *object = make(100);
+  mark_begin(8, NULL);
+  mark_word((uintptr_t)object + 50);
+  mark_word((uintptr_t)object);
+  mark_word(12345);
+  cr_expect(mark_drain());
+  cr_expect_eq(mark_end().objects, 1);
+  cr_expect(is_marked(object));
+}
+
+Test(mark, a_cell_that_waits_in_a_buffer_is_neither_counted_nor_scanned) {
+  void **object = make(100), *child = make(100);
+  object[0] = child;
+  *state_at((uintptr_t)object) = STATE_NONE; /* as between its pop and its last store */
+  cr_expect_eq(mark_from(&object, sizeof object, 8).objects, 0);
+  cr_expect(!is_marked(child));
+  *state_at((uintptr_t)object) = STATE_LIVE;
+  cr_expect_eq(mark_from(&object, sizeof object, 8).objects, 2);
+}
+
+Test(mark, condemned_and_quarantined_objects_are_scanned) {
+  void **object = make(100), *child = make(100);
+  object[0] = child;
+  *state_at((uintptr_t)object) = STATE_QUARANTINED;
+  cr_expect_eq(mark_from(&object, sizeof object, 8).objects, 2);
+  *state_at((uintptr_t)object) = STATE_LIVE | STATE_CONDEMNED;
+  cr_expect_eq(mark_from(&object, sizeof object, 8).objects, 2);
+}
+
+/* --- large objects ---------------------------------------------------------------------------- */
+
+Test(mark, large_objects_are_scanned_whole) {
+  static const size_t sizes[] = {40000, 200000, 300000, 5 << 20, 20 << 20};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    char *object = make(sizes[i]);
+    void **child[5];
+    size_t places[5] = {0, 4096 - 8, sizes[i] / 2 / 8 * 8, sizes[i] / 8 * 8 - 8, 8};
+    for (int c = 0; c < 5; c++) {
+      child[c] = make(50);
+      *(void **)(object + places[c]) = child[c];
+    }
+    char *root = object + sizes[i] / 3;
+    struct mark_counts counts = mark_from(&root, sizeof root, 8);
+    cr_expect_eq(counts.objects, 6, "size %zu", sizes[i]);
+    for (int c = 0; c < 5; c++) cr_expect(is_marked(child[c]), "size %zu, place %d", sizes[i], c);
+    cr_expect_eq(counts.bytes, round_up(sizes[i] + 1, KERNEL_PAGE) + 5 * 64);
+    release(object);
+  }
+}
+
+static size_t resident(const char *begin, size_t size) {
+  size_t pages = size / KERNEL_PAGE, count = 0;
+  unsigned char *map = malloc(pages);
+  mincore((void *)begin, size, map);
+  for (size_t i = 0; i < pages; i++) count += map[i] & 1;
+  free(map);
+  return count;
+}
+
+static void mark_sparse(bool baseline) {
+  enum { SIZE = 64 << 20 };
+  char *object = allocate(SIZE, NULL);
+  void *near = make(50), *far = make(50);
+  *(void **)(object + (3 << 20)) = near;
+  *(void **)(object + SIZE - 8) = far;
+  static char text[1 << 20], copy[65536];
+  static struct port_range ranges[1000];
+  struct port_range reservation = unit_reservation();
+  struct port_maps maps = {.baseline = baseline,
+                           .exclude = &reservation,
+                           .exclude_count = 1,
+                           .text = text,
+                           .text_size = sizeof text,
+                           .ranges = ranges,
+                           .range_capacity = 600,
+                           .copy = copy,
+                           .copy_size = sizeof copy};
+  cr_assert_eq(port_maps_open(&maps), PORT_MAPS_OK);
+  mark_begin(8, &maps);
+  mark_word((uintptr_t)object);
+  cr_expect(mark_drain());
+  cr_expect_eq(mark_end().objects, 3);
+  port_maps_close(&maps);
+  cr_expect(is_marked(near) && is_marked(far));
+  cr_expect_eq(resident(object, SIZE), 2, "marking touches no page that the program did not");
+}
+
+Test(mark, a_sparse_large_object_stays_sparse) { mark_sparse(false); }
+Test(mark, a_sparse_large_object_stays_sparse_by_pagemap) { mark_sparse(true); }
+
+/* --- a mark stack that is too small ----------------------------------------------------------- */
+
+Test(mark, a_wide_graph_overflows_the_stack_and_is_complete) {
+  enum { WIDTH = 30000 };
+  mark_limit_stack(16);
+  void **hub = make(WIDTH * 8);
+  for (int i = 0; i < WIDTH; i++) {
+    void **object = make(24);
+    object[1] = make_list(2, 40, 5);
+    hub[i] = object;
+  }
+  struct mark_counts counts = mark_from(&hub, sizeof hub, 8);
+  cr_expect(counts.overflows > 0);
+  int missed = 0;
+  for (int i = 0; i < WIDTH; i++) {
+    void **object = hub[i];
+    char *second = object[1], *third = *(void **)second;
+    missed += !is_marked(object) + !is_marked(second) + !is_marked(third);
+  }
+  cr_expect_eq(missed, 0);
+}
+
+Test(mark, a_deep_list_with_a_short_stack_is_complete) {
+  mark_limit_stack(2);
+  void **list = make_list(50000, 24, 8);
+  struct mark_counts counts = mark_from(&list, sizeof list, 8);
+  cr_expect_eq(counts.objects, 50000);
+}
+
+Test(mark, what_overflowed_is_counted_once, UNIT_OPEN) {
+  enum { WIDTH = 5000 };
+  mark_limit_stack(16);
+  void **hub = make(WIDTH * 8);
+  for (int i = 0; i < WIDTH; i++) hub[i] = make(24);
+  struct mark_counts counts = mark_from(&hub, sizeof hub, 8);
+  cr_expect(counts.overflows > 0);
+  cr_expect_eq(counts.objects, WIDTH + 1);
+}
+
+static void random_graphs(uint64_t seed, size_t stack);
+
+Test(mark, random_graphs_agree_with_a_simple_search) { random_graphs(51, 0); }
+Test(mark, random_graphs_with_a_short_stack) { random_graphs(52, 4); }
+
+/* Nodes with up to eight edges that point anywhere into their targets. */
+static void random_graphs(uint64_t seed, size_t stack) {
+  enum { NODES = 3000, EDGES = 8 };
+  static struct {
+    char *object;
+    size_t size;
+    int edges[EDGES], count;
+    bool reached;
+  } nodes[NODES];
+  static int todo[NODES];
+  if (stack) mark_limit_stack(stack);
+  for (int round = 0; round < 20; round++) {
+    for (int i = 0; i < NODES; i++) {
+      nodes[i].size = 64 + unit_below(&seed, unit_below(&seed, 30) ? 400 : 50000);
+      nodes[i].object = make(nodes[i].size);
+      nodes[i].reached = false;
+    }
+    for (int i = 0; i < NODES; i++) {
+      nodes[i].count = (int)unit_below(&seed, round % 2 ? 3 : EDGES + 1);
+      for (int e = 0; e < nodes[i].count; e++) {
+        int target = nodes[i].edges[e] = (int)unit_below(&seed, NODES);
+        ((char **)nodes[i].object)[e] =
+            nodes[target].object + unit_below(&seed, nodes[target].size + 1);
+      }
+    }
+    void *roots[5];
+    int depth = 0, expected = 0;
+    for (int r = 0; r < 5; r++) {
+      int n = (int)unit_below(&seed, NODES);
+      roots[r] = nodes[n].object;
+      if (!nodes[n].reached) {
+        nodes[n].reached = true;
+        todo[depth++] = n;
+      }
+    }
+    while (depth) {
+      int n = todo[--depth];
+      expected++;
+      for (int e = 0; e < nodes[n].count; e++) {
+        int target = nodes[n].edges[e];
+        if (nodes[target].reached) continue;
+        nodes[target].reached = true;
+        todo[depth++] = target;
+      }
+    }
+    struct mark_counts counts = mark_from(roots, sizeof roots, 8);
+    if (!stack) cr_expect_eq(counts.objects, (uint64_t)expected);
+    int wrong = 0;
+    for (int i = 0; i < NODES; i++) wrong += is_marked(nodes[i].object) != nodes[i].reached;
+    cr_assert_eq(wrong, 0, "round %d: %d of %d nodes", round, wrong, NODES);
+    for (int i = 0; i < NODES; i++) cr_assert_eq(release(nodes[i].object), RELEASED);
+  }
+}

@@ -1,0 +1,350 @@
+/* sweep.c: the flip and the sweep. Mark bits are set by hand; the world of these tests is one
+   thread, or threads that wait while the flip runs. */
+#include "tests/unit/unit.h"
+
+#include "collect/mark.h"
+#include "collect/sweep.h"
+
+static void start(void) {
+  unit_start_heap();
+  sweep_init();
+}
+
+TestSuite(sweep, .init = start, .timeout = 60);
+
+static const struct sweep_policy take_all = {.live = true, .quarantined = true};
+
+static bool is_marked(const void *object) {
+  struct cell cell;
+  if (!cell_of((uintptr_t)object, &cell)) return false;
+  return page_marked(cell.page)[cell.index / 64] >> (cell.index % 64) & 1;
+}
+
+static void set_marked(const void *object) {
+  struct cell cell = {0};
+  cr_assert(cell_of((uintptr_t)object, &cell));
+  page_marked(cell.page)[cell.index / 64] |= 1ull << (cell.index % 64);
+}
+
+static bool is_allocated(const void *object) {
+  struct cell cell;
+  if (!cell_of((uintptr_t)object, &cell)) return false;
+  return page_allocated(cell.page)[cell.index / 64] >> (cell.index % 64) & 1;
+}
+
+static void *make(size_t size, unsigned extra_state) {
+  void *object = allocate(size, NULL);
+  cr_assert(object);
+  *state_at((uintptr_t)object) |= (uint8_t)extra_state;
+  return object;
+}
+
+static void expect_no_marks(void) {
+  for (size_t i = 1; i < heap.top; i++)
+    for (size_t w = 0; w < PAGE_WORDS; w++)
+      if (heap.marked[i][w]) cr_assert_fail("a bit stands in page %zu, word %zu", i, w);
+}
+
+Test(sweep, what_was_not_reached_dies_and_the_rest_lives) {
+  enum { COUNT = 20000 };
+  static void *objects[COUNT];
+  uint64_t dead = 0, dead_bytes = 0;
+  for (int i = 0; i < COUNT; i++) {
+    objects[i] = make(i % 200 ? (size_t)i % 3000 : 100000, 0);
+    struct cell cell = {0};
+    cell_of((uintptr_t)objects[i], &cell);
+    if (i % 3) {
+      dead++;
+      dead_bytes += cell.page->size;
+    } else {
+      set_marked(objects[i]);
+    }
+  }
+  struct sweep_counts counts = sweep_flip(&take_all);
+  cr_expect_eq(counts.dead_objects, dead);
+  cr_expect_eq(counts.dead_bytes, dead_bytes);
+  cr_expect_eq(counts.kept_objects, 0);
+  sweep_rest();
+  for (int i = 0; i < COUNT; i++) {
+    if (i % 3 == 0) cr_assert(unit_is_live(objects[i]) && is_allocated(objects[i]));
+    else cr_assert(!unit_is_live(objects[i]) && !is_allocated(objects[i]));
+  }
+  expect_no_marks();
+  counts = sweep_flip(&take_all); /* nothing is marked any more: the second mark found nothing */
+  cr_expect_eq(counts.dead_objects, COUNT - dead);
+  sweep_rest();
+  thread_detach();
+  mutator_orphan(mutator_adopt());
+  cr_expect_eq(page_heap_counts.used, 0, "all memory is back");
+}
+
+Test(sweep, cells_that_wait_are_neither_swept_nor_counted) {
+  enum { COUNT = 500 };
+  static void *objects[COUNT];
+  for (int i = 0; i < COUNT; i++) objects[i] = make(100, 0);
+  for (int i = 0; i < COUNT; i++) release(objects[i]);
+  size_t waiting = mutator_buffered_bytes();
+  cr_assert(waiting > 0);
+  struct sweep_counts counts = sweep_flip(&take_all);
+  cr_expect_eq(counts.dead_objects + counts.kept_objects, 0);
+  sweep_rest();
+  cr_expect_eq(mutator_buffered_bytes(), waiting);
+  static void *again[COUNT];
+  for (int i = 0; i < COUNT; i++) {
+    again[i] = make(100, 0);
+    for (int j = 0; j < i; j++) cr_assert_neq(again[i], again[j]);
+  }
+}
+
+Test(sweep, objects_made_between_flip_and_sweep_live) {
+  enum { COUNT = 5000 };
+  static void *fresh[COUNT];
+  for (int i = 0; i < COUNT; i++) make(100, 0);
+  sweep_flip(&take_all);
+  for (int i = 0; i < COUNT; i++) fresh[i] = make(i % 100 ? 100 : 90000, 0);
+  sweep_rest();
+  for (int i = 0; i < COUNT; i++) cr_assert(unit_is_live(fresh[i]));
+  expect_no_marks();
+}
+
+/* Pages that are wholly in use stand in no list; the others are swept when their turn comes. */
+Test(sweep, a_thread_that_allocates_sweeps_for_itself) {
+  enum { COUNT = 20000 };
+  static void *objects[COUNT];
+  for (int i = 0; i < COUNT; i++) objects[i] = make(100, 0);
+  for (int i = 0; i < COUNT; i += 4) release(objects[i]);
+  size_t before = page_heap_counts.used;
+  cr_expect_eq(sweep_flip(&take_all).dead_objects, COUNT * 3 / 4);
+  for (int i = 0; i < COUNT * 3 / 4; i++) make(100, 0);
+  cr_expect(page_heap_counts.used <= before + 2, "%zu pages became %zu", before,
+            page_heap_counts.used);
+  sweep_rest();
+}
+
+Test(sweep, a_cancelled_marking_leaves_no_mark) {
+  void *objects[200];
+  for (int i = 0; i < 200; i++) {
+    objects[i] = make(i % 10 ? 100 : 70000, 0);
+    set_marked(objects[i]);
+  }
+  heap.pages[heap.page_first[((uintptr_t)objects[0] - heap.base) >> HEAP_PAGE_SHIFT]].rescan = 1;
+  sweep_cancel();
+  expect_no_marks();
+  for (size_t i = 1; i < heap.top; i++) cr_expect_eq(heap.pages[i].rescan, 0);
+  for (int i = 0; i < 200; i++) cr_expect(unit_is_live(objects[i]));
+}
+
+/* --- policies --------------------------------------------------------------------------------- */
+
+Test(sweep, live_objects_stay_without_reclaim) {
+  void *live = make(100, 0), *large = make(100000, 0), *quarantined = make(100, 0);
+  *state_at((uintptr_t)quarantined) = STATE_QUARANTINED;
+  struct sweep_policy policy = {.live = false, .quarantined = true};
+  struct sweep_counts counts = sweep_flip(&policy);
+  cr_expect_eq(counts.dead_objects, 1);
+  cr_expect_eq(counts.kept_objects, 2);
+  cr_expect_eq(counts.kept_bytes, 112 + round_up(100001, KERNEL_PAGE));
+  sweep_rest();
+  cr_expect(unit_is_live(live) && unit_is_live(large));
+  cr_expect(!is_allocated(quarantined));
+  cr_expect_eq(*state_at((uintptr_t)quarantined), STATE_NONE);
+}
+
+Test(sweep, quarantined_objects_stay_while_a_pointer_is_left) {
+  void *reached = make(100, 0), *unreached = make(100, 0), *large = make(100000, 0);
+  *state_at((uintptr_t)reached) = *state_at((uintptr_t)unreached) = *state_at((uintptr_t)large) =
+      STATE_QUARANTINED;
+  set_marked(reached);
+  struct sweep_policy policy = {.live = true, .quarantined = false};
+  cr_expect_eq(sweep_flip(&policy).kept_objects, 2, "unless the policy takes them");
+  sweep_rest();
+  set_marked(reached);
+  cr_expect_eq(sweep_flip(&take_all).dead_objects, 2);
+  sweep_rest();
+  cr_expect(is_allocated(reached) && !is_allocated(unreached) && !is_allocated(large));
+}
+
+Test(sweep, pinned_objects_stay) {
+  void *pinned = make(100, STATE_PINNED), *large = make(100000, STATE_PINNED);
+  cr_expect_eq(sweep_flip(&take_all).kept_objects, 2);
+  sweep_rest();
+  cr_expect(unit_is_live(pinned) && unit_is_live(large));
+}
+
+Test(sweep, injected_leaks_are_counted_when_they_come_back) {
+  void *reached = make(100, STATE_DROPPED);
+  make(100, STATE_DROPPED);
+  make(100000, STATE_DROPPED);
+  make(100, 0);
+  set_marked(reached);
+  struct sweep_counts counts = sweep_flip(&take_all);
+  cr_expect_eq(counts.recovered, 2);
+  cr_expect_eq(counts.dead_objects, 3);
+  sweep_rest();
+}
+
+static void fill_and_sweep(struct sweep_policy policy, uint8_t expected) {
+  static const size_t sizes[] = {10, 100, 5000, 100000};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    uint8_t *dead = make(sizes[i], 0), *live = make(sizes[i], 0);
+    memset(dead, 0x33, sizes[i]);
+    memset(live, 0x44, sizes[i]);
+    set_marked(live);
+    sweep_flip(&policy);
+    sweep_rest();
+    for (size_t b = 0; b < sizes[i]; b++) {
+      cr_assert_eq(dead[b], expected, "byte %zu of %zu", b, sizes[i]);
+      cr_assert_eq(live[b], 0x44, "byte %zu of %zu", b, sizes[i]);
+    }
+    release(live);
+  }
+}
+
+Test(sweep, what_is_freed_is_zero_so_that_it_keeps_no_other_garbage) {
+  fill_and_sweep((struct sweep_policy){.live = true}, 0);
+}
+Test(sweep, or_poison) {
+  fill_and_sweep((struct sweep_policy){.live = true, .poison = true}, 0xdb);
+}
+
+static int condemned_times[3];
+static void note_condemned(uintptr_t address, size_t size, enum condemned condemned) {
+  cr_assert(address % GRANULE == 0 && size >= 16);
+  condemned_times[condemned]++;
+}
+
+Test(sweep, condemned_objects_are_never_used_again) {
+  const struct sweep_policy condemn = {.live = true, .quarantined = true, .condemn = true};
+  sweep_condemned = note_condemned;
+  void *dead = make(100, 0), *large = make(100000, STATE_DROPPED), *live = make(100, 0);
+  set_marked(live);
+  struct sweep_counts counts = sweep_flip(&condemn);
+  cr_expect_eq(counts.dead_objects, 2);
+  cr_expect_eq(counts.condemned, 2);
+  cr_expect_eq(counts.recovered, 1);
+  sweep_rest();
+  cr_expect_eq(condemned_times[CONDEMNED_NOW], 2);
+  cr_expect_eq(*state_at((uintptr_t)dead), STATE_LIVE | STATE_CONDEMNED);
+  cr_expect(is_allocated(dead) && is_allocated(large));
+  for (int i = 0; i < 3000; i++) cr_assert_neq(make(100, 0), dead);
+  expect_no_marks();
+}
+
+Test(sweep, a_condemned_object_that_is_reached_again_is_revived) {
+  const struct sweep_policy condemn = {.live = true, .quarantined = true, .condemn = true};
+  sweep_condemned = note_condemned;
+  void *object = make(100, 0), *other = make(100, 0);
+  sweep_flip(&condemn);
+  set_marked(object);
+  struct sweep_counts counts = sweep_flip(&condemn);
+  cr_expect_eq(counts.revived, 1);
+  cr_expect_eq(counts.condemned, 1, "the other one still is");
+  cr_expect_eq(counts.dead_objects, 0, "but not anew");
+  cr_expect_eq(condemned_times[CONDEMNED_NOW], 2);
+  cr_expect_eq(condemned_times[CONDEMNED_STILL], 1);
+  cr_expect_eq(condemned_times[CONDEMNED_NO_MORE], 1);
+  cr_expect_eq(*state_at((uintptr_t)object), STATE_LIVE);
+  cr_expect_eq(*state_at((uintptr_t)other), STATE_LIVE | STATE_CONDEMNED);
+}
+
+/* --- a program that frees what was found dead: it had hidden its pointer ---------------------- */
+
+Test(sweep, a_dead_cell_that_is_freed_before_its_sweep_is_freed_once) {
+  enum { COUNT = 1000 };
+  static void *objects[COUNT];
+  for (int i = 0; i < COUNT; i++) objects[i] = make(100, 0);
+  sweep_flip(&take_all);
+  for (int i = 0; i < COUNT; i += 2) cr_assert_eq(release(objects[i]), RELEASED);
+  sweep_rest();
+  for (int i = 1; i < COUNT; i += 2) cr_assert_eq(release(objects[i]), RELEASE_NOT_LIVE);
+  static void *again[2 * COUNT];
+  for (int i = 0; i < 2 * COUNT; i++) {
+    again[i] = make(100, 0);
+    for (int j = 0; j < i; j++)
+      if (again[i] == again[j]) cr_assert_fail("a cell was handed out twice");
+  }
+}
+
+Test(sweep, a_dead_large_object_that_is_freed_before_its_sweep_leaves_no_mark) {
+  void *dead = make(100000, 0);
+  sweep_flip(&take_all);
+  cr_assert_eq(release(dead), RELEASED);
+  void *fresh = make(100000, 0);
+  cr_assert_eq(fresh, dead, "the same place serves again");
+  sweep_rest();
+  cr_expect(unit_is_live(fresh));
+  cr_expect(!is_marked(fresh), "the next marking would not scan it");
+}
+
+Test(sweep, a_dead_cell_that_is_freed_and_reused_before_its_sweep_lives, UNIT_OPEN) {
+  void *dead = make(100, 0);
+  sweep_flip(&take_all);
+  cr_assert_eq(release(dead), RELEASED);
+  void *fresh = make(100, 0);
+  cr_assert_eq(fresh, dead, "the newest cell comes back first");
+  sweep_rest();
+  cr_expect(unit_is_live(fresh));
+}
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+/* Each thread keeps some objects and loses others; between two barriers one of them plays the
+   collector: it marks what is kept, flips, and sweeps while the others allocate on. */
+enum { THREADS = 4, KEPT = 2000, ROUNDS = 12 };
+static uint64_t *kept[THREADS][KEPT];
+static pthread_barrier_t barrier;
+static int harmed;
+
+static void *allocate_and_lose(void *argument) {
+  uintptr_t me = (uintptr_t)argument;
+  uint64_t seed = me + 61;
+  for (int round = 0; round < ROUNDS; round++) {
+    for (int i = 0; i < 6000; i++) {
+      size_t k = unit_below(&seed, KEPT);
+      if (kept[me][k] && *kept[me][k] != (me << 32 | k)) atomic_add(&harmed, 1);
+      if (kept[me][k] && i % 4 == 0) release(kept[me][k]); /* else it is lost */
+      kept[me][k] = allocate(8 + unit_below(&seed, unit_below(&seed, 200) ? 300 : 80000), NULL);
+      if (!kept[me][k]) atomic_add(&harmed, 1);
+      else *kept[me][k] = me << 32 | k;
+    }
+    pthread_barrier_wait(&barrier);
+    if (me == 0) {
+      for (int t = 0; t < THREADS; t++)
+        for (int k = 0; k < KEPT; k++)
+          if (kept[t][k]) set_marked(kept[t][k]);
+      sweep_flip(&take_all);
+    }
+    pthread_barrier_wait(&barrier);
+    if (me == 0) sweep_rest();
+  }
+  pthread_barrier_wait(&barrier);
+  for (int k = 0; k < KEPT; k++) {
+    if (!kept[me][k]) continue;
+    if (*kept[me][k] != (me << 32 | (uintptr_t)k)) atomic_add(&harmed, 1);
+    if (release(kept[me][k]) != RELEASED) atomic_add(&harmed, 1);
+  }
+  pthread_barrier_wait(&barrier);
+  if (me == 0) {
+    sweep_flip(&take_all);
+    sweep_rest();
+  }
+  pthread_barrier_wait(&barrier);
+  thread_detach();
+  return NULL;
+}
+
+Test(sweep, threads_allocate_and_free_beside_the_sweep) {
+  pthread_t threads[THREADS];
+  pthread_barrier_init(&barrier, NULL, THREADS);
+  for (uintptr_t i = 0; i < THREADS; i++)
+    pthread_create(&threads[i], NULL, allocate_and_lose, (void *)i);
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  cr_expect_eq(harmed, 0);
+  expect_no_marks();
+  struct mutator *mutators[THREADS];
+  for (int round = 0; round < 2; round++) {
+    for (int i = 0; i < THREADS; i++) mutators[i] = mutator_adopt();
+    for (int i = 0; i < THREADS; i++) mutator_orphan(mutators[i]);
+  }
+  cr_expect_eq(page_heap_counts.used, 0, "%zu heap pages stay", page_heap_counts.used);
+}

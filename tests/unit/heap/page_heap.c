@@ -1,0 +1,418 @@
+/* page_heap.c: runs of pages against a shadow model, coalescing, purging and decay. */
+#include "tests/unit/unit.h"
+
+#include <sys/mman.h>
+
+enum { MODEL_PAGES = 16384, RUNS = 400 };
+
+static struct run {
+  struct page *page;
+  size_t pages;
+  bool large;
+} runs[RUNS];
+static uint16_t owner[MODEL_PAGES]; /* heap page -> its run's number + 1 */
+static size_t used;
+
+TestSuite(page_heap, .init = unit_start_heap, .timeout = 60);
+TestSuite(small_page_heap, .timeout = 60);
+
+/* A word in each heap page tells whose it is. */
+static void stamp(unsigned number, size_t from, size_t to) {
+  struct run *run = &runs[number];
+  size_t first = page_index(run->page);
+  for (size_t i = from; i < to; i++) {
+    cr_assert_eq(owner[first + i], 0, "page %zu is handed out twice", first + i);
+    owner[first + i] = (uint16_t)(number + 1);
+    ((uintptr_t *)page_address(run->page))[i * HEAP_PAGE / 8] = page_address(run->page) + i;
+  }
+  used += to - from;
+}
+
+static void unstamp(unsigned number, size_t from, size_t to) {
+  struct run *run = &runs[number];
+  size_t first = page_index(run->page);
+  for (size_t i = from; i < to; i++) {
+    cr_assert_eq(owner[first + i], number + 1);
+    uintptr_t word = ((uintptr_t *)page_address(run->page))[i * HEAP_PAGE / 8];
+    cr_assert_eq(word, page_address(run->page) + i, "page %zu was written by another", first + i);
+    owner[first + i] = 0;
+  }
+  used -= to - from;
+}
+
+static bool is_zero(uintptr_t begin, size_t size) {
+  for (size_t at = 0; at < size; at += 512)
+    if (*(uint64_t *)(begin + at)) return false;
+  return true;
+}
+
+static void make(unsigned number, uint64_t *seed, bool aligned) {
+  struct run *run = &runs[number];
+  if (unit_below(seed, 3) == 0) {
+    unsigned class = 1 + (unsigned)unit_below(seed, CLASS_SMALL_END - 1);
+    run->page = page_heap_span(class);
+    cr_assert(run->page);
+    run->large = false;
+    run->pages = size_classes[class].span;
+    cr_assert_eq(run->page->class, class);
+    cr_assert_eq(run->page->cells, size_classes[class].cells);
+    cr_assert_eq(page_free_cells(run->page), run->page->cells);
+    cr_assert_null(run->page->owner);
+  } else {
+    size_t pages = 1 + unit_below(seed, unit_below(seed, 4) ? 6 : 150);
+    size_t alignment = aligned ? HEAP_PAGE << unit_below(seed, 5) : GRANULE;
+    bool zero;
+    run->page = unit_large(pages, alignment, &zero);
+    cr_assert(run->page);
+    run->large = true;
+    run->pages = pages;
+    cr_assert_eq(page_address(run->page) % alignment, 0);
+    cr_assert_eq(run->page->size, pages * HEAP_PAGE);
+    cr_assert(!zero || is_zero(page_address(run->page), pages * HEAP_PAGE));
+  }
+  cr_assert_eq(run->page->run, run->pages);
+  cr_assert_eq(run->page->unswept, 0);
+  cr_assert_eq(run->page->full, 0);
+  cr_assert_eq(page_marked(run->page)[0], 0);
+  cr_assert(page_index(run->page) >= 1);
+  stamp(number, 0, run->pages);
+}
+
+static void discard(unsigned number) {
+  struct run *run = &runs[number];
+  unstamp(number, 0, run->pages);
+  if (run->large) page_heap_release_large(run->page);
+  else page_heap_release_span(run->page);
+  run->page = NULL;
+}
+
+static void resize(unsigned number, uint64_t *seed) {
+  struct run *run = &runs[number];
+  size_t pages = 1 + unit_below(seed, run->pages * 2);
+  if (pages < run->pages) unstamp(number, pages, run->pages);
+  bool done = unit_resize_large(run->page, pages);
+  cr_assert(done || pages > run->pages, "shrinking never fails");
+  if (!done) return;
+  if (pages > run->pages) stamp(number, run->pages, pages);
+  run->pages = pages;
+  cr_assert_eq(run->page->run, pages);
+  cr_assert_eq(run->page->size, pages * HEAP_PAGE);
+}
+
+/* The free pages, as the page heap's descriptors tell them, are all that nobody has. */
+static void check_free_runs(bool coalesced) {
+  size_t dirty = 0, large = 0;
+  bool behind_free = false;
+  for (size_t i = 1; i < heap.top;) {
+    struct page *page = &heap.pages[i];
+    cr_assert(page->run > 0 && i + page->run <= heap.top, "page %zu", i);
+    cr_assert_eq(page->free != 0, owner[i] == 0, "page %zu", i);
+    if (page->free) {
+      cr_assert(!coalesced || !behind_free, "two free runs meet at page %zu", i);
+      cr_assert_eq(page[page->run - 1].run, page->run);
+      cr_assert(page[page->run - 1].free);
+      for (size_t k = 0; k < page->run; k++) {
+        cr_assert_eq(owner[i + k], 0);
+        cr_assert_eq(page[k].cells, 0);
+        cr_assert_eq(heap.page_class[i + k], CLASS_NONE);
+      }
+      if (page->dirty) dirty += page->run;
+    } else if (page->class == CLASS_LARGE) {
+      large += page->run;
+    }
+    behind_free = page->free;
+    i += page->run;
+  }
+  cr_assert_eq(page_heap_counts.used, used);
+  cr_assert_eq(page_heap_counts.dirty_free, dirty);
+  cr_assert_eq(page_heap_counts.large, large);
+}
+
+static void work(uint64_t seed, int rounds, bool aligned) {
+  for (int i = 0; i < rounds; i++) {
+    unsigned number = (unsigned)unit_below(&seed, RUNS);
+    if (!runs[number].page) make(number, &seed, aligned);
+    else if (runs[number].large && unit_below(&seed, 3) == 0) resize(number, &seed);
+    else discard(number);
+    if (i % 500 == 0) check_free_runs(!aligned);
+    if (i % 3000 == 0) page_heap_purge(unit_below(&seed, 1000));
+    cr_assert(heap.top < MODEL_PAGES);
+  }
+  for (unsigned number = 0; number < RUNS; number++)
+    if (runs[number].page) discard(number);
+  check_free_runs(!aligned);
+  cr_assert_eq(used, 0);
+}
+
+static void expect_one_run(void) {
+  size_t top = heap.top;
+  bool zero;
+  struct page *page = unit_large(top - 1, GRANULE, &zero);
+  cr_assert(page);
+  cr_expect_eq(page_index(page), 1, "all that was freed is one run again");
+  cr_expect_eq(heap.top, top);
+}
+
+Test(page_heap, random_work_agrees_with_the_model) {
+  work(11, 20000, false);
+  expect_one_run();
+}
+
+Test(page_heap, random_work_with_alignment_agrees_with_the_model) { work(12, 20000, true); }
+
+Test(page_heap, an_aligned_run_leaves_its_neighbours_coalesced, UNIT_OPEN) {
+  bool zero;
+  struct page *all = unit_large(100, GRANULE, &zero);
+  page_heap_release_large(all);
+  struct page *aligned = unit_large(2, 16 * HEAP_PAGE, &zero);
+  cr_assert(page_index(aligned) < 101);
+  page_heap_release_large(aligned);
+  expect_one_run();
+}
+
+Test(page_heap, the_bits_of_cells_that_do_not_exist_are_taken) {
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+    struct page *page = page_heap_span(class);
+    for (unsigned bit = 0; bit < page->words * 64u; bit++)
+      cr_assert_eq(page_allocated(page)[bit / 64] >> (bit % 64) & 1, bit >= page->cells,
+                   "class %u, cell %u", class, bit);
+    page_heap_release_span(page);
+  }
+}
+
+Test(page_heap, free_sees_the_class_of_every_page_of_a_span) {
+  struct page *page = page_heap_span(CLASS_SMALL_END - 1);
+  for (size_t i = 0; i < page->run; i++) {
+    cr_expect_eq(heap.page_class[page_index(page) + i], CLASS_SMALL_END - 1);
+    cr_expect_eq(heap.page_first[page_index(page) + i], page_index(page));
+  }
+  page_heap_release_span(page);
+  cr_expect_eq(heap.page_class[page_index(page)], CLASS_NONE);
+}
+
+Test(page_heap, free_sees_no_class_when_it_must_go_slowly) {
+  heap.free_slowly = true;
+  struct page *page = page_heap_span(3);
+  cr_expect_eq(heap.page_class[page_index(page)], CLASS_NONE);
+  cr_expect_eq(page->class, 3);
+}
+
+static size_t resident(uintptr_t begin, size_t size) {
+  size_t pages = size / KERNEL_PAGE, count = 0;
+  unsigned char *map = malloc(pages);
+  cr_assert_eq(mincore((void *)begin, size, map), 0);
+  for (size_t i = 0; i < pages; i++) count += map[i] & 1;
+  free(map);
+  return count;
+}
+
+Test(page_heap, purging_gives_memory_back_and_leaves_zeros) {
+  bool zero;
+  struct page *page = unit_large(24, GRANULE, &zero);
+  cr_expect(zero, "fresh from the kernel");
+  uintptr_t begin = page_address(page);
+  memset((void *)begin, 0xaa, 24 * HEAP_PAGE);
+  page_heap_release_large(page);
+  cr_expect_eq(page_heap_counts.dirty_free, 24, "so little is kept");
+  cr_expect_eq(page_heap_purge(24), 0);
+  cr_expect_eq(page_heap_purge(0), 24 * HEAP_PAGE);
+  cr_expect_eq(page_heap_counts.dirty_free, 0);
+  cr_expect_eq(resident(begin, 24 * HEAP_PAGE), 0);
+  page = unit_large(24, GRANULE, &zero);
+  cr_expect(zero);
+  cr_expect_eq(page_address(page), begin);
+  cr_expect(is_zero(begin, 24 * HEAP_PAGE));
+}
+
+Test(page_heap, a_dirty_run_is_not_called_zero) {
+  bool zero;
+  struct page *page = unit_large(4, GRANULE, &zero);
+  memset((void *)page_address(page), 0xaa, 4 * HEAP_PAGE);
+  page_heap_release_large(page);
+  unit_large(2, GRANULE, &zero);
+  cr_expect(!zero);
+}
+
+Test(page_heap, clean_and_dirty_neighbours_make_a_dirty_run) {
+  bool zero;
+  struct page *a = unit_large(8, GRANULE, &zero), *b = unit_large(8, GRANULE, &zero);
+  page_heap_release_large(a);
+  page_heap_purge(0);
+  memset((void *)page_address(b), 0xaa, 8 * HEAP_PAGE);
+  page_heap_release_large(b);
+  cr_expect_eq(page_heap_counts.dirty_free, 16);
+  unit_large(16, GRANULE, &zero);
+  cr_expect(!zero);
+}
+
+Test(page_heap, free_memory_beyond_what_is_used_goes_back_by_itself) {
+  bool zero;
+  struct page *kept = unit_large(40, GRANULE, &zero);
+  struct page *page[20];
+  for (int i = 0; i < 20; i++) page[i] = unit_large(50, GRANULE, &zero);
+  for (int i = 0; i < 20; i++) {
+    page_heap_release_large(page[i]);
+    size_t limit = size_max(page_heap_counts.used, 32);
+    cr_expect(page_heap_counts.dirty_free <= limit, "%zu free, %zu used",
+              page_heap_counts.dirty_free, page_heap_counts.used);
+  }
+  cr_expect_eq(page_heap_counts.peak, 1040);
+  page_heap_release_large(kept);
+}
+
+Test(page_heap, decay_purges_what_nobody_wanted_for_a_period) {
+  const uint64_t second = 1000000000;
+  bool zero;
+  page_heap_decay(1 * second);
+  struct page *a = unit_large(10, GRANULE, &zero);
+  unit_large(1, GRANULE, &zero); /* keeps them from meeting */
+  struct page *b = unit_large(10, GRANULE, &zero);
+  unit_large(1, GRANULE, &zero);
+  page_heap_release_large(a);
+  page_heap_decay(2 * second + 1); /* freed within this period: kept */
+  cr_expect_eq(page_heap_counts.dirty_free, 10);
+  page_heap_release_large(b);
+  page_heap_decay(2 * second + 2);
+  cr_expect_eq(page_heap_counts.dirty_free, 20, "the period is not over");
+  page_heap_decay(3 * second + 2);
+  cr_expect_eq(page_heap_counts.dirty_free, 10, "ten were free all the time");
+  page_heap_decay(4 * second + 3);
+  cr_expect_eq(page_heap_counts.dirty_free, 0);
+  page_heap_decay(5 * second + 4);
+}
+
+Test(page_heap, decay_is_not_put_off_by_runs_that_grow_together, UNIT_OPEN) {
+  const uint64_t second = 1000000000;
+  bool zero;
+  struct page *pages[12];
+  for (int i = 0; i < 12; i++) pages[i] = unit_large(1, GRANULE, &zero);
+  for (int i = 0; i < 4; i++) page_heap_release_large(pages[i]);
+  page_heap_decay(1 * second);
+  page_heap_decay(2 * second + 1); /* four dirty pages from here on */
+  page_heap_release_large(pages[4]);
+  page_heap_decay(3 * second + 2);
+  cr_expect(page_heap_counts.dirty_free <= 1);
+}
+
+Test(page_heap, decay_leaves_what_is_reused) {
+  const uint64_t second = 1000000000;
+  bool zero;
+  struct page *page = unit_large(10, GRANULE, &zero);
+  page_heap_release_large(page);
+  page_heap_decay(1 * second);
+  for (uint64_t t = 2; t < 10; t++) {
+    page_heap_release_large(unit_large(10, GRANULE, &zero));
+    page_heap_decay(t * second + t);
+    cr_expect_eq(page_heap_counts.dirty_free, 10);
+  }
+}
+
+Test(page_heap, a_large_object_grows_only_into_free_pages) {
+  bool zero;
+  struct page *a = unit_large(10, GRANULE, &zero), *b = unit_large(10, GRANULE, &zero);
+  cr_expect(!unit_resize_large(a, 11), "a neighbour stands there");
+  cr_expect_eq(a->run, 10);
+  cr_expect(unit_resize_large(b, 30), "the end of the heap moves");
+  cr_expect_eq(heap.top, 41);
+  cr_expect(unit_resize_large(b, 5));
+  cr_expect_eq(page_heap_counts.used, 15);
+  page_heap_release_large(b);
+  cr_expect(unit_resize_large(a, 25));
+  struct cell cell;
+  cr_expect(cell_of(page_address(a) + 25 * HEAP_PAGE - 1, &cell) && cell.page == a);
+  cr_expect(!cell_of(page_address(a) + 25 * HEAP_PAGE, &cell));
+  cr_expect(unit_resize_large(a, 25), "the same size is no change");
+  cr_expect_eq(page_heap_counts.large, 25);
+}
+
+Test(small_page_heap, exhausted_says_so_and_recovers) {
+  unit_start_heap_of(16 * MIB, NULL);
+  struct page *pages[256];
+  size_t count = 0;
+  while (count < 256 && (pages[count] = page_heap_span(1 + count % 8))) count++;
+  cr_expect_eq(count, heap.page_limit - 1);
+  bool zero;
+  cr_expect_null(unit_large(1, GRANULE, &zero));
+  cr_expect_null(page_heap_large(SIZE_MAX / 2, GRANULE, &zero));
+  cr_expect_null(unit_large(1, (size_t)1 << 40, &zero));
+  cr_expect_eq(page_heap_counts.used, count);
+  for (size_t i = 0; i < count; i += 2) page_heap_release_span(pages[i]);
+  cr_expect_null(unit_large(2, GRANULE, &zero), "single pages only");
+  for (size_t i = 1; i < count; i += 2) page_heap_release_span(pages[i]);
+  cr_expect(unit_large(count, GRANULE, &zero));
+}
+
+Test(page_heap, a_large_object_has_whole_kernel_pages) {
+  bool zero;
+  struct page *page = page_heap_large(100001, GRANULE, &zero);
+  cr_expect_eq(page->size, round_up(100001, KERNEL_PAGE));
+  cr_expect_eq(page->run, 2);
+  cr_expect(page_heap_resize_large(page, 70000));
+  cr_expect_eq(page->size, round_up(70000, KERNEL_PAGE));
+  cr_expect_eq(page->run, 2);
+  cr_expect(page_heap_resize_large(page, 2 * HEAP_PAGE));
+  cr_expect_eq(page->size, 2 * HEAP_PAGE);
+  cr_expect(page_heap_resize_large(page, 2 * HEAP_PAGE + 1));
+  cr_expect_eq(page->size, 2 * HEAP_PAGE + KERNEL_PAGE);
+  cr_expect_eq(page->run, 3);
+  cr_expect(page_heap_resize_large(page, 1));
+  cr_expect_eq(page->size, KERNEL_PAGE);
+  cr_expect_eq(page_heap_counts.large, 1);
+}
+
+static void *churn(void *argument) {
+  uint64_t seed = (uintptr_t)argument;
+  struct page *mine[40] = {0};
+  long wrong = 0;
+  for (int i = 0; i < 20000; i++) {
+    struct page **slot = &mine[unit_below(&seed, 40)];
+    if (*slot) {
+      if (*(uintptr_t *)page_address(*slot) != (uintptr_t)slot) wrong++;
+      if ((*slot)->class == CLASS_LARGE) page_heap_release_large(*slot);
+      else page_heap_release_span(*slot);
+      *slot = NULL;
+    } else {
+      bool zero;
+      *slot = unit_below(&seed, 2) ? page_heap_span(1 + (unsigned)unit_below(&seed, 40))
+                                   : unit_large(1 + unit_below(&seed, 20), GRANULE, &zero);
+      if (*slot) *(uintptr_t *)page_address(*slot) = (uintptr_t)slot;
+      else wrong++;
+    }
+    if (i % 1000 == 0) page_heap_decay(port_now());
+  }
+  for (int i = 0; i < 40; i++)
+    if (mine[i] && mine[i]->class == CLASS_LARGE) page_heap_release_large(mine[i]);
+    else if (mine[i]) page_heap_release_span(mine[i]);
+  return (void *)wrong;
+}
+
+Test(page_heap, threads_share_it) {
+  pthread_t threads[4];
+  for (uintptr_t i = 0; i < 4; i++) pthread_create(&threads[i], NULL, churn, (void *)(i + 1));
+  for (int i = 0; i < 4; i++) {
+    void *wrong;
+    pthread_join(threads[i], &wrong);
+    cr_expect_null(wrong);
+  }
+  cr_expect_eq(page_heap_counts.used, 0);
+  cr_expect_eq(page_heap_counts.large, 0);
+  expect_one_run();
+}
+
+static void *take_one(void *unused) {
+  (void)unused;
+  return page_heap_span(1);
+}
+
+Test(page_heap, nobody_is_inside_while_it_is_locked_for_fork) {
+  uint64_t mask = page_heap_lock();
+  pthread_t thread;
+  pthread_create(&thread, NULL, take_one, NULL);
+  unit_sleep(30);
+  cr_expect_eq(atomic_get(&page_heap_counts.used), 0);
+  page_heap_decay(1); /* does not wait */
+  page_heap_unlock(mask);
+  void *page;
+  pthread_join(thread, &page);
+  cr_expect(page);
+}

@@ -1,0 +1,236 @@
+/* thread.c: the registry of threads and the mutators of handlers inside malloc. */
+#include "tests/unit/unit.h"
+
+#include <sys/wait.h>
+
+TestSuite(thread, .init = unit_start_heap, .timeout = 60);
+
+Test(thread, a_thread_is_set_up_when_first_asked_for) {
+  cr_expect_null(self.thread);
+  cr_expect_eq(self.mutator, &mutator_dummy);
+  struct thread *thread = thread_attach();
+  cr_assert(thread);
+  cr_expect_eq(thread->id, port_thread_id());
+  cr_expect_eq(self.thread, thread);
+  cr_expect_eq(thread->levels[0], self.real);
+  cr_expect_eq(self.mutator, self.real);
+  cr_expect_neq(self.real, &mutator_dummy);
+  cr_expect_eq(thread_attach(), thread, "once");
+  cr_expect_eq(thread_find(port_thread_id()), thread);
+  cr_expect_null(thread_find(port_thread_id() + 1));
+  cr_expect_eq(thread->stack_begin, 0);
+  thread_set_stack(1000, 2000);
+  cr_expect_eq(thread->stack_begin, 1000);
+  cr_expect_eq(thread->stack_end, 2000);
+}
+
+Test(thread, a_detached_thread_stays_detached) {
+  thread_attach();
+  int id = port_thread_id();
+  thread_detach();
+  cr_expect_null(thread_find(id));
+  cr_expect(self.ended);
+  cr_expect_null(self.thread);
+  cr_expect_eq(self.mutator, &mutator_dummy);
+  cr_expect_null(thread_attach());
+  thread_detach(); /* again */
+  thread_set_stack(1, 2);
+}
+
+static int attached;
+static void count_attached(void) { attached++; }
+
+Test(thread, the_hook_is_called_once_for_each_thread) {
+  thread_attached = count_attached;
+  thread_attach();
+  thread_attach();
+  cr_expect_eq(attached, 1);
+}
+
+Test(thread, instrumented_threads_use_no_fast_path) {
+  thread_instrumented = true;
+  thread_attach();
+  cr_expect_eq(self.mutator, &mutator_dummy);
+  cr_expect_neq(self.real, &mutator_dummy);
+  void *object = allocate(10, NULL);
+  cr_expect(object);
+  cr_expect_null(allocate_fast(10));
+  cr_expect(!release_fast(object));
+  cr_expect_eq(release(object), RELEASED);
+  cr_expect_eq(thread_attach(), self.thread);
+  cr_expect_eq(self.mutator, &mutator_dummy, "nor later");
+}
+
+static void *live_briefly(void *unused) {
+  (void)unused;
+  struct thread *thread = thread_attach();
+  void *object = allocate(100, NULL);
+  bool good =
+      thread && object && thread_find(port_thread_id()) == thread && release(object) == RELEASED;
+  thread_detach();
+  return good ? thread : NULL;
+}
+
+Test(thread, records_and_mutators_are_reused) {
+  thread_attach();
+  void *first = NULL;
+  for (int i = 0; i < 200; i++) {
+    pthread_t thread;
+    void *record;
+    pthread_create(&thread, NULL, live_briefly, NULL);
+    pthread_join(thread, &record);
+    cr_assert(record);
+    if (!first) first = record;
+    cr_assert_eq(record, first);
+  }
+  cr_expect_eq(page_heap_counts.used, 0);
+}
+
+static pthread_barrier_t barrier;
+static void *live_together(void *unused) {
+  (void)unused;
+  struct thread *thread = thread_attach();
+  void *object = allocate(100, NULL);
+  pthread_barrier_wait(&barrier);
+  bool good =
+      thread && object && thread_find(port_thread_id()) == thread && thread->levels[0] == self.real;
+  pthread_barrier_wait(&barrier);
+  release(object);
+  thread_detach();
+  return good ? thread : NULL;
+}
+
+Test(thread, threads_that_live_together_share_nothing) {
+  enum { COUNT = 40 };
+  pthread_t threads[COUNT];
+  void *records[COUNT];
+  for (int round = 0; round < 10; round++) {
+    pthread_barrier_init(&barrier, NULL, COUNT);
+    for (int i = 0; i < COUNT; i++) pthread_create(&threads[i], NULL, live_together, NULL);
+    for (int i = 0; i < COUNT; i++) {
+      pthread_join(threads[i], &records[i]);
+      cr_assert(records[i]);
+      for (int j = 0; j < i; j++) cr_assert_neq(records[i], records[j]);
+    }
+  }
+}
+
+/* --- handlers that interrupt the allocator ---------------------------------------------------- */
+
+Test(thread, a_handler_inside_malloc_has_a_mutator_of_its_own) {
+  void *object = allocate(100, NULL);
+  struct mutator *mine = self.real;
+  uint32_t level = self.level;
+  thread_enter_level();
+  cr_expect_neq(self.real, mine);
+  cr_expect_eq(self.mutator, self.real);
+  void *inner = allocate(100, NULL);
+  cr_expect(inner && inner != object);
+  cr_expect_eq(release(object), RELEASED, "any mutator frees it");
+  thread_leave_level(mine, level);
+  cr_expect_eq(self.real, mine);
+  cr_expect_eq(self.mutator, mine);
+  cr_expect_eq(release(inner), RELEASED);
+}
+
+Test(thread, nested_handlers_each_have_one) {
+  thread_attach();
+  struct mutator *mutators[HANDLER_LEVELS];
+  for (int i = 0; i < HANDLER_LEVELS; i++) {
+    mutators[i] = self.real;
+    cr_assert(mutators[i]);
+    for (int j = 0; j < i; j++) cr_expect_neq(mutators[i], mutators[j]);
+    if (i < HANDLER_LEVELS - 1) thread_enter_level();
+  }
+  for (int i = HANDLER_LEVELS - 1; i-- > 0;) thread_leave_level(mutators[i], (uint32_t)i);
+  cr_expect_eq(self.real, mutators[0]);
+  cr_expect_eq(self.level, 0);
+}
+
+Test(thread, handlers_that_never_come_back_do_not_use_up_the_levels) {
+  thread_attach();
+  for (int i = 0; i < 50; i++) {
+    thread_enter_level();
+    cr_assert(self.real);
+    cr_assert(allocate(100, NULL));
+  }
+}
+
+Test(thread, its_end_gives_up_the_mutators_of_all_levels) {
+  struct mutator *mine = (thread_attach(), self.real);
+  void *object = allocate(100, NULL);
+  thread_enter_level();
+  allocate(200, NULL);
+  release(object);
+  thread_leave_level(mine, 0);
+  thread_detach();
+  cr_expect_eq(mutator_buffered_bytes(), 0);
+}
+
+/* --- fork ------------------------------------------------------------------------------------- */
+
+static void *stay(void *unused) {
+  thread_attach();
+  pthread_barrier_wait(&barrier);
+  for (;;) pause();
+  return unused;
+}
+
+Test(thread, a_fork_child_knows_only_itself) {
+  thread_attach();
+  pthread_t thread;
+  pthread_barrier_init(&barrier, NULL, 2);
+  pthread_create(&thread, NULL, stay, NULL);
+  pthread_barrier_wait(&barrier);
+  int parent = port_thread_id();
+  pid_t child = fork();
+  if (child == 0) {
+    thread_fork_child();
+    if (thread_find(port_thread_id()) != self.thread) _exit(1);
+    if (thread_find(parent)) _exit(2);
+    if (thread_attach() != self.thread) _exit(3);
+    _exit(0);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  cr_expect_eq(status, 0);
+}
+
+static void fork_child(void) { /* in the order of gc/api/process.c */
+  mutator_fork_child(self.real);
+  thread_fork_child();
+}
+
+/* Once a handler interrupted malloc, the thread has a second mutator. */
+Test(thread, a_fork_child_keeps_the_mutators_of_its_levels, UNIT_OPEN) {
+  struct mutator *mine = (thread_attach(), self.real);
+  thread_enter_level();
+  thread_leave_level(mine, 0);
+  pid_t child = fork();
+  if (child == 0) {
+    fork_child();
+    struct mutator *others = mutator_adopt(); /* as a new thread of the child would */
+    for (int i = 0; i < HANDLER_LEVELS; i++)
+      if (self.thread->levels[i] == others) _exit(1);
+    _exit(0);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  cr_expect_eq(status, 0, "a mutator has two owners");
+}
+
+Test(thread, fork_in_a_handler_inside_malloc_keeps_the_interrupted_mutator, UNIT_OPEN) {
+  struct mutator *mine = (thread_attach(), self.real);
+  thread_enter_level();
+  pid_t child = fork();
+  if (child == 0) {
+    fork_child();
+    thread_leave_level(mine, 0);
+    for (int i = 0; i < 3; i++)
+      if (mutator_adopt() == self.real) _exit(1);
+    _exit(0);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  cr_expect_eq(status, 0, "a mutator has two owners");
+}

@@ -1,0 +1,128 @@
+/* address_space.c: reserving, committing, purging and moving pages. */
+#include "tests/unit/unit.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+TestSuite(address_space, .timeout = 30);
+
+/* Whether a page can be written: tried in a child. */
+static bool can_write(volatile char *at) {
+  pid_t child = fork();
+  if (child == 0) {
+    signal(SIGSEGV, SIG_DFL);
+    *at = 1;
+    _exit(0);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status);
+}
+static bool can_read(volatile char *at) {
+  pid_t child = fork();
+  if (child == 0) {
+    signal(SIGSEGV, SIG_DFL);
+    (void)*at;
+    _exit(0);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status);
+}
+
+Test(address_space, reservations_are_aligned_and_inaccessible) {
+  for (size_t alignment = 4096; alignment <= GIB; alignment *= 4) {
+    char *range = port_reserve(10 * MIB, alignment);
+    cr_assert(range);
+    cr_expect_eq((uintptr_t)range % alignment, 0);
+    if (alignment == 64 * KIB) cr_expect(!can_read(range) && !can_read(range + 10 * MIB - 1));
+    port_unreserve(range, 10 * MIB);
+  }
+  cr_expect_null(port_reserve(SIZE_MAX - 4095, 4096));
+  cr_expect_null(port_reserve((size_t)1 << 60, 4096));
+}
+
+Test(address_space, committing_and_protecting) {
+  char *range = port_reserve(MIB, 4096);
+  cr_assert(port_commit(range + 8192, 8192));
+  cr_expect_eq(range[8192], 0);
+  range[8192] = range[16383] = 1;
+  cr_expect(!can_read(range + 8191) && !can_read(range + 16384), "its neighbours stay as they are");
+  cr_assert(port_protect_read(range + 8192, 4096));
+  cr_expect(can_read(range + 8192) && !can_write(range + 8192));
+  cr_assert(port_protect_none(range + 8192, 4096));
+  cr_expect(!can_read(range + 8192));
+  cr_assert(port_commit(range + 8192, 4096));
+  cr_expect_eq(range[8192], 1, "contents stay");
+  cr_expect(!port_commit(range + 1, 4096), "the kernel's no is passed on");
+}
+
+Test(address_space, purged_memory_reads_as_zero) {
+  char *range = port_reserve(MIB, 4096);
+  cr_assert(port_commit(range, MIB));
+  memset(range, 5, MIB);
+  cr_assert(port_purge(range + 4096, 8192));
+  cr_expect_eq(range[4095], 5);
+  cr_expect_eq(range[4096], 0);
+  cr_expect_eq(range[12287], 0);
+  cr_expect_eq(range[12288], 5);
+}
+
+Test(address_space, locked_memory_is_not_purged) {
+  char *range = port_reserve(8192, 4096);
+  cr_assert(port_commit(range, 8192));
+  range[0] = 5;
+  if (mlock(range, 8192) != 0) cr_skip_test("memory cannot be locked here");
+  cr_expect(!port_purge(range, 8192));
+  cr_expect_eq(range[0], 5);
+}
+
+Test(address_space, pages_move_without_copying) {
+  enum { SIZE = 1 << 20 };
+  char *range = port_reserve(3 * SIZE, 4096);
+  cr_assert(port_commit(range, 3 * SIZE));
+  for (size_t i = 0; i < SIZE; i += 64) range[i] = (char)(i / 64 % 127);
+  memset(range + 2 * SIZE, 9, SIZE);
+  cr_assert(port_move_pages(range, range + 2 * SIZE, SIZE));
+  for (size_t i = 0; i < SIZE; i += 64) {
+    cr_assert_eq(range[2 * SIZE + i], (char)(i / 64 % 127));
+    cr_assert_eq(range[i], 0, "the old place reads as zero");
+  }
+  range[0] = 1; /* and is usable */
+  range[2 * SIZE] = 1;
+}
+
+Test(address_space, pages_that_cannot_move_stay) {
+  char *range = port_reserve(4 * 4096, 4096);
+  cr_assert(port_commit(range, 4 * 4096));
+  range[0] = 7;
+  cr_expect(!port_move_pages(range, range + 4096, 8192), "the two overlap");
+  cr_expect_eq(range[0], 7);
+  range[8192] = 1;
+  range[3 * 4096] = 1;
+}
+
+Test(address_space, a_page_that_fork_wipes) {
+  int *page = port_wiped_on_fork_page();
+  cr_assert(page);
+  *page = 77;
+  pid_t child = fork();
+  if (child == 0) _exit(*page == 0 ? 0 : 1);
+  int status;
+  waitpid(child, &status, 0);
+  cr_expect_eq(status, 0);
+  cr_expect_eq(*page, 77);
+}
+
+Test(address_space, what_the_limit_leaves) {
+  cr_expect_eq(port_address_space_left(), SIZE_MAX);
+  struct rlimit limit = {(rlim_t)100 << 30, (rlim_t)100 << 30};
+  cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+  size_t left = port_address_space_left();
+  cr_expect(left < 100 * GIB && left > 90 * GIB);
+  port_reserve(50 * GIB, 4096);
+  size_t after = port_address_space_left();
+  cr_expect(left - after >= 50 * GIB && left - after < 50 * GIB + 10 * MIB);
+}
