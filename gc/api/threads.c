@@ -14,6 +14,7 @@
 
 #include "api/libraries.h"
 #include "api/next.h"
+#include "collect/world.h"
 #include "mutator/thread.h"
 
 static struct {
@@ -28,6 +29,7 @@ static void on_end(void *round) {
 }
 
 static void on_attached(void) {
+  world_admit();
   if (state.has_key)
     pthread_setspecific(state.key, (void *)(uintptr_t)(PTHREAD_DESTRUCTOR_ITERATIONS - 1));
 }
@@ -54,6 +56,7 @@ static void register_stack(void) {
 }
 
 static void *begin_thread(void *pointer) {
+  thread_attach(); /* first of all: until then no collection has to know this thread */
   struct beginning beginning = *(struct beginning *)pointer;
   free(pointer);
   register_stack();

@@ -2,21 +2,28 @@
 #include "collect/world.h"
 
 #include "heap/heap.h"
-#include "mutator/self.h"
+#include "mutator/thread.h"
 
 enum { ASKED = 1, FILLING = 2, STOPPED = 3 }; /* low bits of a slot's state */
 enum {
   CAPACITY = 32768,
+  INDEX = 2 * CAPACITY,
   SILENT = 64 /* threads remembered because a signal of ours may still be pending for them */
 };
 static const uint64_t patience = 400000000;      /* nanoseconds for a thread that could run */
 static const uint64_t patience_stuck = 50000000; /* for one that waits in the kernel */
 
+struct index_entry {
+  uint32_t epoch;
+  struct stopped_thread *slot;
+};
+
 static struct {
   struct stopped_thread *slots;
+  struct index_entry *index;
   int *ids;
   size_t count;
-  uint32_t epoch;   /* changes when the world stops and when it resumes; stopped threads wait on it */
+  uint32_t epoch;   /* odd while the world is stopped or being stopped; stopped threads wait on it */
   uint32_t answers; /* slots filled in this epoch; the collector waits on it */
   int silent[SILENT]; /* ids: asked once, not answered yet. A second signal would be queued behind
                          the first, without end for a thread that blocks it. */
@@ -24,8 +31,9 @@ static struct {
 
 bool world_init(void) {
   world.slots = heap_metadata(CAPACITY * sizeof *world.slots);
+  world.index = heap_metadata(INDEX * sizeof *world.index);
   world.ids = heap_metadata(CAPACITY * sizeof *world.ids);
-  return world.slots && world.ids;
+  return world.slots && world.index && world.ids;
 }
 
 static int *find_silent(int id) {
@@ -70,36 +78,36 @@ static bool has_stopped(const struct stopped_thread *slot) {
   return (atomic_get_acquire(&slot->state) & 3) == STOPPED;
 }
 
-/* Signals every listed thread that has no slot yet. The number of new ones, or -1: no signal can
-   be sent, -2: no room. */
+/* Which slot a thread has in this stop: open addressing, emptied by the change of the epoch. */
+static struct stopped_thread **find_place(int id) {
+  for (size_t at = (size_t)id;; at++) {
+    struct index_entry *entry = &world.index[at % INDEX];
+    if (entry->epoch != world.epoch) {
+      entry->epoch = world.epoch;
+      entry->slot = NULL;
+    }
+    if (!entry->slot || entry->slot->id == id) return &entry->slot;
+  }
+}
+
+/* Signals every thread that has no slot yet. The number of new ones, or -1: no signal can be sent,
+   -2: no room. */
 static int ask(const int *ids, int count, int process, int me) {
   int fresh = 0;
-  size_t hint = 0, known = world.count;
   for (int i = 0; i < count; i++) {
     if (ids[i] == me) continue;
-    if (hint < known && world.slots[hint].id == ids[i]) { /* listings keep their order */
-      hint++;
-      continue;
-    }
-    size_t s = 0;
-    while (s < known && world.slots[s].id != ids[i]) s++;
-    if (s < known) continue;
+    struct stopped_thread **place = find_place(ids[i]);
+    if (*place) continue;
     if (world.count == CAPACITY) return -2;
-    struct stopped_thread *slot = &world.slots[world.count];
+    struct stopped_thread *slot = *place = &world.slots[world.count];
     slot->id = ids[i];
     atomic_set_release(&slot->state, (uint64_t)world.epoch << 2 | ASKED);
-    fresh++;
-    if (find_silent(ids[i])) { /* its first signal will do */
-      atomic_set_release(&world.count, world.count + 1);
-      continue;
-    }
-    int result = port_stop_thread(process, ids[i], (uint64_t)world.epoch << 16 | world.count);
-    if (result == -3) { /* ESRCH: gone meanwhile */
-      atomic_set(&slot->state, 0);
-      fresh--;
-    } else if (result != 0) {
-      return -1;
-    }
+    int result = 0; /* a silent thread's first signal will do */
+    if (!find_silent(ids[i]))
+      result = port_stop_thread(process, ids[i], (uint64_t)world.epoch << 16 | world.count);
+    if (result == 0) fresh++;
+    else if (result == -3) atomic_set(&slot->state, 0); /* ESRCH: gone meanwhile */
+    else return -1;
     atomic_set_release(&world.count, world.count + 1);
   }
   return fresh;
@@ -162,16 +170,19 @@ enum world_result world_stop(void) {
   atomic_set(&world.answers, 0);
   __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
   enum world_result result = WORLD_STOPPED;
-  for (;;) { /* until a whole listing shows nobody new: threads may be made while we signal others */
+  for (;;) { /* until nobody new shows: threads may be made while we signal others */
+    int before = port_count_threads();
     int count = port_list_threads(world.ids, CAPACITY);
     if (count <= 0) {
       result = WORLD_TASKS;
       break;
     }
-    /* The kernel ends a listing early when the thread it stands at is just exiting, and says
-       nothing of it; the number of tasks tells. */
-    bool whole = port_count_threads() <= count;
+    bool whole = before <= count && port_count_threads() <= count;
     int fresh = ask(world.ids, count, process, me);
+    if (fresh >= 0) {
+      int registered = ask(world.ids, thread_list(world.ids, CAPACITY), process, me);
+      fresh = registered < 0 ? registered : fresh + registered;
+    }
     if (fresh < 0) {
       result = fresh == -2 ? WORLD_COUNT : WORLD_SIGNAL;
       break;
@@ -189,7 +200,13 @@ enum world_result world_stop(void) {
 
 void world_resume(void) {
   __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
-  if (world.count) port_futex_wake(&world.epoch, INT32_MAX);
+  port_futex_wake(&world.epoch, INT32_MAX);
+}
+
+void world_admit(void) {
+  __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our record is seen, or we see the stop */
+  uint32_t epoch;
+  while ((epoch = atomic_get_acquire(&world.epoch)) % 2) port_futex_wait(&world.epoch, epoch, 0);
 }
 
 const struct stopped_thread *world_threads(size_t *count) {

@@ -1,6 +1,9 @@
 /* world.h: stops every other thread of the process and lets them go again.
 
-   Threads are found in /proc/self/task, so that raw clones are found too. Each is sent the stop
+   Threads are found in /proc/self/task, so that raw clones are found too. The kernel ends such a
+   listing early, without a word, when the thread it stands at is just exiting; so the registry is
+   asked as well, and a thread that registers while the world is stopped waits (world_admit): every
+   thread that allocates is stopped, held, or known to be gone. Each is sent the stop
    signal with the cycle's epoch and a slot number; its handler publishes the frame in the slot and
    waits on the epoch. Slot states are changed by compare-and-swap and carry the epoch, so that a
    signal that arrives after its cycle was given up finds nothing to do. Threads that will
@@ -34,6 +37,9 @@ HIDDEN enum world_result world_stop(void);
 HIDDEN void world_resume(void);
 /* The threads that were stopped; valid until the next stop. */
 HIDDEN const struct stopped_thread *world_threads(size_t *count);
+/* A thread that has just registered: waits while the world is stopped, since the collector may not
+   have seen it. Not while holding a lock of ours. */
+HIDDEN void world_admit(void);
 /* Installs the stop signal's handler again where libc took the number back. */
 HIDDEN bool world_install(void);
 

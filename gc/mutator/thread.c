@@ -92,6 +92,16 @@ struct thread *thread_find(int id) {
   return NULL;
 }
 
+int thread_list(int *ids, int capacity) {
+  int count = 0;
+  for (struct thread *thread = atomic_get_acquire(&state.all); thread && count < capacity;
+       thread = thread->next) {
+    int id = atomic_get_acquire(&thread->id);
+    if (id > 0) ids[count++] = id;
+  }
+  return count;
+}
+
 void thread_enter_level(void) {
   struct thread *thread = self.thread;
   uint32_t level = (self.level + 1) % HANDLER_LEVELS;

@@ -24,6 +24,9 @@ HIDDEN void thread_detach(void);
 HIDDEN void thread_set_stack(uintptr_t begin, uintptr_t end);
 /* Looks up a record by task id; only while the world is stopped or by the thread itself. */
 HIDDEN struct thread *thread_find(int id);
+/* The ids of all records in use; their number. Seen at least: every thread whose thread_attach
+   returned before the call. */
+HIDDEN int thread_list(int *ids, int capacity);
 /* Fork child: only the caller is left. */
 HIDDEN void thread_fork_child(void);
 HIDDEN uint64_t thread_fork_lock(void);
