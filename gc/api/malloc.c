@@ -151,15 +151,26 @@ static bool quarantine(const struct cell *cell) {
   return false;
 }
 
+/* Does a live object begin at pointer? One that the collector had given up, condemned or not yet
+   swept, is in use after all: that is told, and mended. */
+static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_t caller) {
+  uint8_t state = object_find(pointer, cell);
+  if (UNLIKELY(state & (STATE_CONDEMNED | STATE_DEAD))) {
+    report_false_reclaim(by, cell->address, cell->page->size, caller);
+    __atomic_compare_exchange_n(state_at(cell->address), &state,
+                                STATE_LIVE | (state & STATE_DROPPED), false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_RELAXED);
+    state = atomic_get(state_at(cell->address));
+  }
+  return (state & STATE_LIVE) && !(state & STATE_DROPPED);
+}
+
 static void give_up(void *pointer, const char *by, uintptr_t caller) {
   struct cell cell;
-  uint8_t state = object_find(pointer, &cell);
-  if (!(state & STATE_LIVE) || state & STATE_DROPPED) {
+  if (!is_in_use(pointer, &cell, by, caller)) {
     bad_pointer(by, pointer);
     return;
   }
-  if (UNLIKELY(state & STATE_CONDEMNED))
-    report_false_reclaim(by, cell.address, cell.page->size, caller);
   if (UNLIKELY(options.drop_free) && drop(&cell)) return;
   if (options.free_policy == FREE_IGNORE) return;
   if (options.free_policy == FREE_QUARANTINE) {
@@ -225,15 +236,10 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
     return NULL;
   }
   struct cell cell;
-  uint8_t state = object_find(pointer, &cell);
-  if (!(state & STATE_LIVE) || state & STATE_DROPPED) {
+  if (!is_in_use(pointer, &cell, "realloc", caller)) {
     bad_pointer("realloc", pointer);
     errno = ENOMEM;
     return NULL;
-  }
-  if (UNLIKELY(state & STATE_CONDEMNED)) {
-    report_false_reclaim("realloc", cell.address, cell.page->size, caller);
-    *state_at(cell.address) = (uint8_t)(state & ~STATE_CONDEMNED);
   }
   if (size > PTRDIFF_MAX) {
     errno = ENOMEM;
@@ -307,14 +313,9 @@ EXPORT size_t malloc_usable_size(void *pointer) {
   if (!heap_holds((uintptr_t)pointer))
     return is_libc_block(pointer) ? NEXT(malloc_usable_size)(pointer) : 0;
   struct cell cell;
-  uint8_t state = object_find(pointer, &cell);
-  if (!(state & STATE_LIVE) || state & STATE_DROPPED) {
+  if (!is_in_use(pointer, &cell, "usable", CALLER)) {
     bad_pointer("malloc_usable_size", pointer);
     return 0;
-  }
-  if (UNLIKELY(state & STATE_CONDEMNED)) {
-    report_false_reclaim("usable", cell.address, cell.page->size, CALLER);
-    *state_at(cell.address) = (uint8_t)(state & ~STATE_CONDEMNED);
   }
   return cell_usable(&cell);
 }

@@ -56,7 +56,8 @@ static void after_fork_in_parent(void) {
 
 static void after_fork_in_child(void) {
   identity_take();
-  mutator_fork_child(self.real);
+  if (self.thread) mutator_fork_child(self.thread->levels, HANDLER_LEVELS);
+  else mutator_fork_child(NULL, 0);
   thread_fork_child();
   cycle_fork_child();
   background_fork_child();

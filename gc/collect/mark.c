@@ -196,9 +196,7 @@ static void rescan_page(struct page *page) {
     for (uint64_t bits = page_marked(page)[w]; bits; bits &= bits - 1) {
       uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bits);
       if (index >= page->cells) break;
-      struct mark_counts before = m.counts; /* some of them were counted already */
       scan_object(object_at(page, page_address(page) + index * page->size));
-      m.counts = before;
       drain_stack();
     }
 }
@@ -214,7 +212,25 @@ bool mark_drain(void) {
   return !m.failed;
 }
 
+/* Pages were scanned twice: only the mark bits know how many objects there are. */
+static void recount(void) {
+  m.counts.objects = m.counts.bytes = 0;
+  size_t top = heap.top;
+  for (size_t i = 1; i < top; i++) {
+    struct page *page = &heap.pages[i];
+    if (!page->cells || heap.page_first[i] != i) continue;
+    for (unsigned w = 0; w < page->words; w++)
+      for (uint64_t bits = page_marked(page)[w]; bits; bits &= bits - 1) {
+        uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bits);
+        if (index >= page->cells || !*state_at(page_address(page) + index * page->size)) continue;
+        m.counts.objects++;
+        m.counts.bytes += page->size;
+      }
+  }
+}
+
 struct mark_counts mark_end(void) {
+  if (m.counts.overflows) recount();
   size_t keep = STACK_STEP / sizeof *m.stack;
   if (m.committed > keep)
     port_purge(m.stack + keep, round_up((m.committed - keep) * sizeof *m.stack, KERNEL_PAGE));

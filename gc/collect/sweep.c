@@ -68,6 +68,7 @@ struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
           counts.dead_objects++;
           counts.dead_bytes += page->size;
           if (*object & STATE_DROPPED) counts.recovered++;
+          *object = STATE_DEAD | (*object & STATE_DROPPED);
         }
       }
       if (UNLIKELY(policy->condemn))
@@ -112,10 +113,13 @@ static void wipe(uintptr_t address, size_t size) {
   memset((void *)address, 0, size);
 }
 
-/* Claims one dead cell. False: the program freed it meanwhile (it had hidden its pointer). */
+/* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */
 static bool take_dead(uintptr_t address, size_t size) {
-  uint8_t old = __atomic_exchange_n(state_at(address), STATE_NONE, __ATOMIC_SEQ_CST);
-  if (old == STATE_NONE) return false;
+  uint8_t *object = state_at(address), old = atomic_get(object);
+  if (!(old & STATE_DEAD) ||
+      !__atomic_compare_exchange_n(object, &old, STATE_NONE, false, __ATOMIC_SEQ_CST,
+                                   __ATOMIC_RELAXED))
+    return false;
   if (UNLIKELY(state.policy.poison)) memset((void *)address, 0xdb, size);
   else wipe(address, size);
   return true;

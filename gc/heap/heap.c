@@ -25,7 +25,7 @@ static struct {
 } state;
 
 /* The tables, each with its bytes for one heap page. The mark stack grows on its own account. */
-enum { MARK_STACK = 6, COMMITTED_TABLES = 6, TABLES = 7 };
+enum { PAGE_CLASS = 3, MARK_STACK = 6, COMMITTED_TABLES = 6, TABLES = 7 };
 static const size_t bytes_per_page[TABLES] = {
     PAGE_GRANULES,         /* state bytes */
     PAGE_WORDS * 8,        /* allocated */
@@ -81,6 +81,8 @@ bool heap_init(size_t largest, size_t (*extra)(size_t heap_size)) {
     size = size_max(round_down(size / 2, 2 * MIB), SMALLEST_HEAP);
   }
   size_class_init();
+  /* free() looks up the class of any address in the reservation: this table is readable whole. */
+  if (!port_commit(heap.page_class, table_size(PAGE_CLASS, heap.page_limit))) return false;
   if (!heap_commit(1)) return false;
   heap.top = 1; /* page 0 stays unused */
   return true;
@@ -90,7 +92,7 @@ static bool commit_to(size_t pages) {
   size_t old = heap.committed_pages;
   for (unsigned t = 0; t < COMMITTED_TABLES; t++) {
     size_t from = table_size(t, old), to = table_size(t, pages);
-    if (to > from && !port_commit((void *)(tables[t] + from), to - from)) return false;
+    if (t != PAGE_CLASS && to > from && !port_commit((void *)(tables[t] + from), to - from)) return false;
   }
   if (!port_commit((void *)(heap.base + old * HEAP_PAGE), (pages - old) * HEAP_PAGE)) return false;
   atomic_set_release(&heap.committed_pages, pages);

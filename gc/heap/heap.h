@@ -34,7 +34,9 @@ enum state {
   STATE_PINNED = 2,      /* with LIVE: a root, never reclaimed (see pin=) */
   STATE_DROPPED = 4,     /* with LIVE: its free() was dropped by the leak injector */
   STATE_CONDEMNED = 8,   /* with LIVE: found unreachable under check=condemn */
-  STATE_QUARANTINED = 16 /* freed under free=quarantine */
+  STATE_QUARANTINED = 16, /* freed under free=quarantine */
+  STATE_DEAD = 32        /* instead of LIVE: waits for its sweep. No fast path takes it, so what a
+                            program frees after all is not handed out and then swept */
 };
 
 struct mutator;

@@ -54,7 +54,30 @@ static void list_remove(struct page *run) {
   run->next = run->previous = NULL;
   set_ends(run, false);
   if (run->dirty) counts.dirty_free -= run->run;
+}
+
+/* Free pages left the lists for good: decay may count only on the fewest there were. */
+static void note_low(void) {
   if (counts.dirty_free < state.dirty_low) state.dirty_low = counts.dirty_free;
+}
+
+/* Makes a run free, joined with its free neighbours. */
+static void add_coalesced(struct page *run) {
+  size_t first = page_index(run), end = first + run->run;
+  if (end < heap.top && heap.pages[end].free) {
+    struct page *behind = &heap.pages[end];
+    list_remove(behind);
+    run->run += behind->run;
+    run->dirty |= behind->dirty;
+  }
+  if (heap.pages[first - 1].free) { /* page 0 is never free */
+    struct page *before = &heap.pages[first - heap.pages[first - 1].run];
+    list_remove(before);
+    before->run += run->run;
+    before->dirty |= run->dirty;
+    run = before;
+  }
+  list_add(run);
 }
 
 /* Cuts a run that is in no list to its first `pages` pages; the rest becomes free. */
@@ -64,7 +87,8 @@ static void split(struct page *run, size_t pages) {
   rest->run = run->run - (uint32_t)pages;
   rest->dirty = run->dirty;
   run->run = (uint32_t)pages;
-  list_add(rest);
+  rest[-1].free = 0;
+  add_coalesced(rest);
 }
 
 static struct page *find_run(size_t pages) {
@@ -110,6 +134,7 @@ static struct page *take(size_t pages) {
     run = grow(pages);
     if (!run) return NULL;
   }
+  note_low();
   counts.used += pages;
   if (counts.used > counts.peak) counts.peak = counts.used;
   return run;
@@ -130,27 +155,14 @@ static size_t purge_to(size_t keep) {
   for (unsigned list = LISTS; list-- > 1 && counts.dirty_free > keep;)
     for (struct page *run = state.lists[list]; run && counts.dirty_free > keep; run = run->next)
       if (run->dirty) purged += purge_run(run);
-  if (counts.dirty_free < state.dirty_low) state.dirty_low = counts.dirty_free;
+  note_low();
   return purged;
 }
 
 static void give_back(struct page *run) {
   counts.used -= run->run;
   run->dirty = 1;
-  size_t first = page_index(run), end = first + run->run;
-  if (end < heap.top && heap.pages[end].free) {
-    struct page *behind = &heap.pages[end];
-    list_remove(behind);
-    run->run += behind->run;
-  }
-  if (heap.pages[first - 1].free) { /* page 0 is never free */
-    struct page *before = &heap.pages[first - heap.pages[first - 1].run];
-    list_remove(before);
-    before->run += run->run;
-    before->dirty = 1;
-    run = before;
-  }
-  list_add(run);
+  add_coalesced(run);
   size_t limit = size_max(counts.used, LEAST_DIRTY);
   if (counts.dirty_free > limit) purge_to(limit / 2);
 }
@@ -293,6 +305,7 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
       done = false;
     }
     if (done) {
+      note_low();
       enter_large(page, old, pages);
       COMPILER_BARRIER();
       page->run = (uint32_t)pages;

@@ -363,10 +363,12 @@ void mutator_fork_unlock(uint64_t mask) { lock_release(&state.lock, mask); }
 /* In the child only the forking thread exists. The others' buffers and queues may have been caught
    half-way through a change: the buffers are dropped, never treated as free (a cell may be both
    in a buffer and free in the bitmap), and the pages are listed anew when first needed. */
-void mutator_fork_child(struct mutator *mine) {
+void mutator_fork_child(struct mutator *const *kept, size_t count) {
   state.orphans = NULL;
   for (struct mutator *m = state.all; m; m = m->next) {
-    if (m == mine) continue;
+    bool mine = false;
+    for (size_t i = 0; i < count; i++) mine |= kept[i] == m;
+    if (mine) continue;
     for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
       m->buffers[class].count = 0;
       m->buffers[class].hot = NULL;

@@ -89,10 +89,10 @@ void report_exit(void) {
   log_text(&text);
 }
 
-/* To the log where there is one, else to stderr: these are only sent where they were asked for. */
+/* To the log where there is one, else to stderr if an oracle was asked for. */
 static void send(const struct text *text) {
   if (log_wanted()) log_text(text);
-  else message_text(text);
+  else if (options.check != CHECK_OFF) message_text(text);
 }
 
 void report_false_reclaim(const char *by, uintptr_t object, size_t size, uintptr_t caller) {

@@ -17,12 +17,6 @@
 #include "mutator/allocate.h"
 #include "ports/port.h"
 
-/* On a test of a fault that is known and not mended yet: it is shown as skipped, unless the tests
-   are built with -DUNIT_OPEN=.disabled=false. */
-#ifndef UNIT_OPEN
-#define UNIT_OPEN .disabled = true
-#endif
-
 /* In the order of gc/api/start.c. */
 static inline void unit_start_heap_of(size_t size, size_t (*extra)(size_t heap_size)) {
   options_default(&options);

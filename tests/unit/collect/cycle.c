@@ -239,7 +239,7 @@ Test(cycle, a_fork_child_collects_once_it_took_over) {
   if (child == 0) {
     if (cycle_run(CYCLE_REQUEST, false)) _exit(1); /* nobody has said that we are a new process */
     identity_take();
-    mutator_fork_child(self.real);
+    mutator_fork_child(self.thread->levels, HANDLER_LEVELS);
     thread_fork_child();
     cycle_fork_child();
     if (!collect()) _exit(2);

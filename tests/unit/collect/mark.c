@@ -289,7 +289,7 @@ Test(mark, a_deep_list_with_a_short_stack_is_complete) {
   cr_expect_eq(counts.objects, 50000);
 }
 
-Test(mark, what_overflowed_is_counted_once, UNIT_OPEN) {
+Test(mark, what_overflowed_is_counted_once) {
   enum { WIDTH = 5000 };
   mark_limit_stack(16);
   void **hub = make(WIDTH * 8);

@@ -276,7 +276,7 @@ Test(sweep, a_dead_large_object_that_is_freed_before_its_sweep_leaves_no_mark) {
   cr_expect(!is_marked(fresh), "the next marking would not scan it");
 }
 
-Test(sweep, a_dead_cell_that_is_freed_and_reused_before_its_sweep_lives, UNIT_OPEN) {
+Test(sweep, a_dead_cell_that_is_freed_and_reused_before_its_sweep_lives) {
   void *dead = make(100, 0);
   sweep_flip(&take_all);
   cr_assert_eq(release(dead), RELEASED);

@@ -97,6 +97,31 @@ Test(world, a_single_thread_is_stopped_already) {
   cr_expect_eq(status, 0);
 }
 
+static int admitted;
+static void *ask_for_admission(void *unused) {
+  world_admit();
+  atomic_set_release(&admitted, 1);
+  return unused;
+}
+
+Test(world, a_thread_that_begins_during_a_stop_waits) {
+  pid_t child = fork(); /* one thread, so that another can be made while the world is stopped */
+  if (child == 0) {
+    world_admit(); /* not stopped: at once */
+    if (stop() != WORLD_STOPPED) _exit(1);
+    pthread_t thread;
+    pthread_create(&thread, NULL, ask_for_admission, NULL);
+    raw_sleep(50);
+    bool early = atomic_get_acquire(&admitted);
+    resume();
+    pthread_join(thread, NULL);
+    _exit(early ? 2 : admitted ? 0 : 3);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  cr_expect_eq(status, 0);
+}
+
 static void stop_and_look(int count, void *(*function)(void *)) {
   begin(count, function);
   for (int round = 0; round < 20; round++) {

@@ -393,7 +393,7 @@ Test(mutator, a_fork_child_never_hands_out_what_others_hold) {
   }
   pid_t child = fork();
   if (child == 0) {
-    mutator_fork_child(mine);
+    mutator_fork_child(&mine, 1);
     size_t before = page_heap_counts.used;
     for (int i = 0; i < 20000; i++)
       if (!take(mine, 3)) _exit(1);
@@ -413,7 +413,7 @@ Test(mutator, a_fork_child_uses_the_pages_of_the_threads_it_lacks) {
   flush(cells, COUNT);
   pid_t child = fork();
   if (child == 0) {
-    mutator_fork_child(mine);
+    mutator_fork_child(&mine, 1);
     size_t before = page_heap_counts.used;
     for (int i = 0; i < COUNT / 2; i++)
       if (!take(mine, 3)) _exit(1);

@@ -115,6 +115,36 @@ Test(thread, threads_that_live_together_share_nothing) {
   }
 }
 
+static void *attach_and_list(void *unused) {
+  thread_attach();
+  pthread_barrier_wait(&barrier);
+  pthread_barrier_wait(&barrier);
+  thread_detach();
+  return unused;
+}
+
+Test(thread, registered_threads_are_listed) {
+  enum { COUNT = 10 };
+  int ids[COUNT + 5];
+  cr_expect_eq(thread_list(ids, COUNT + 5), 0);
+  thread_attach();
+  cr_expect_eq(thread_list(ids, COUNT + 5), 1);
+  cr_expect_eq(ids[0], port_thread_id());
+  pthread_t threads[COUNT];
+  pthread_barrier_init(&barrier, NULL, COUNT + 1);
+  for (int i = 0; i < COUNT; i++) pthread_create(&threads[i], NULL, attach_and_list, NULL);
+  pthread_barrier_wait(&barrier);
+  int count = thread_list(ids, COUNT + 5);
+  int cut = thread_list(ids + COUNT + 1, 3);
+  pthread_barrier_wait(&barrier);
+  for (int i = 0; i < COUNT; i++) pthread_join(threads[i], NULL);
+  cr_expect_eq(count, COUNT + 1);
+  cr_expect_leq(cut, 3);
+  for (int i = 0; i < count; i++)
+    for (int j = 0; j < i; j++) cr_expect_neq(ids[i], ids[j]);
+  cr_expect_eq(thread_list(ids, COUNT + 5), 1, "those that ended are not listed");
+}
+
 /* --- handlers that interrupt the allocator ---------------------------------------------------- */
 
 Test(thread, a_handler_inside_malloc_has_a_mutator_of_its_own) {
@@ -197,12 +227,12 @@ Test(thread, a_fork_child_knows_only_itself) {
 }
 
 static void fork_child(void) { /* in the order of gc/api/process.c */
-  mutator_fork_child(self.real);
+  mutator_fork_child(self.thread->levels, HANDLER_LEVELS);
   thread_fork_child();
 }
 
 /* Once a handler interrupted malloc, the thread has a second mutator. */
-Test(thread, a_fork_child_keeps_the_mutators_of_its_levels, UNIT_OPEN) {
+Test(thread, a_fork_child_keeps_the_mutators_of_its_levels) {
   struct mutator *mine = (thread_attach(), self.real);
   thread_enter_level();
   thread_leave_level(mine, 0);
@@ -219,7 +249,7 @@ Test(thread, a_fork_child_keeps_the_mutators_of_its_levels, UNIT_OPEN) {
   cr_expect_eq(status, 0, "a mutator has two owners");
 }
 
-Test(thread, fork_in_a_handler_inside_malloc_keeps_the_interrupted_mutator, UNIT_OPEN) {
+Test(thread, fork_in_a_handler_inside_malloc_keeps_the_interrupted_mutator) {
   struct mutator *mine = (thread_attach(), self.real);
   thread_enter_level();
   pid_t child = fork();

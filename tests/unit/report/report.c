@@ -227,9 +227,11 @@ Test(report, a_false_reclaim_goes_to_the_log_or_to_stderr) {
   EXPECT_FIELD(line, "allocated-at", "?");
   cr_expect_null(strstr(line, "used-at"));
   options.log[0] = 0;
+  report_false_reclaim("free", 0x1230, 64, 0); /* nobody asked: silent */
+  options.check = CHECK_CONDEMN;
   report_false_reclaim("write", 0x1230, 64, 0x5555);
   line = next_line();
   cr_expect_eq(strncmp(line, "reclaim: false-reclaim by=write ", 32), 0);
   EXPECT_FIELD(line, "used-at", "?");
-  cr_expect_eq(report_totals.false_reclaims, 2);
+  cr_expect_eq(report_totals.false_reclaims, 3);
 }
