@@ -95,6 +95,9 @@ typedef void (*port_stop_handler)(uint64_t value, const struct port_frame *frame
 HIDDEN bool port_stop_install(port_stop_handler handler);
 /* Asks one thread to stop. 0, or -3 (ESRCH) when it is gone. */
 HIDDEN int port_stop_thread(int process, int thread, uint64_t value);
+/* Is a stop signal queued for a thread of this process that it has not taken? False when that
+   cannot be told. */
+HIDDEN bool port_stop_pending(int thread);
 
 /* --- threads (ports/linux/threads.c) ------------------------------------------------------------ */
 

@@ -1,8 +1,9 @@
 /* gate.c: see gate.h. A handler interrupted the allocator when the program counter lies in the
    fast paths (they are compiled into a section of their own, so it costs them nothing to be
    recognised) or when the thread's mutator is marked busy by a slow path. It then gets the
-   mutator of the next level. A handler that longjmps away leaves the level raised: harmless,
-   since every level is a whole mutator, and an abandoned operation loses at most one cell. */
+   mutator of a level that nobody interrupted. A handler that longjmps away leaves the level
+   raised: harmless, since every level is a whole mutator, and an abandoned operation loses at most
+   one cell. */
 #include "api/gate.h"
 
 #include "mutator/thread.h"
@@ -17,10 +18,10 @@ struct gate_state gate_enter(void *ucontext) {
   port_frame_read(ucontext, &frame);
   uintptr_t at = frame.program_counter;
   bool fast = at >= (uintptr_t)__start_reclaim_fast && at < (uintptr_t)__stop_reclaim_fast;
-  if (fast || (self.real && self.real->busy)) thread_enter_level();
+  if (fast || (self.real && self.real->busy)) thread_enter_level(frame.stack_pointer);
   return state;
 }
 
 void gate_leave(struct gate_state state) {
-  if (self.thread && self.real != state.mutator) thread_leave_level(state.mutator, state.level);
+  if (self.thread && self.level != state.level) thread_leave_level(state.mutator, state.level);
 }

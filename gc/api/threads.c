@@ -17,6 +17,9 @@
 #include "collect/world.h"
 #include "mutator/thread.h"
 
+extern void *__libc_stack_end; /* the loader's */
+#define MAIN_STACK (64 * MIB)
+
 static struct {
   pthread_key_t key;
   bool has_key;
@@ -38,6 +41,9 @@ void threads_start(void) {
   state.has_key = pthread_key_create(&state.key, on_end) == 0;
   thread_attached = on_attached;
   if (self.thread) on_attached();
+  /* Of main's stack only the top is known, and that it does not reach further down than this. */
+  uintptr_t top = (uintptr_t)__libc_stack_end;
+  thread_set_stack(top - MAIN_STACK, top + MAIN_STACK / 16);
 }
 
 struct beginning {

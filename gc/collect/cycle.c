@@ -45,7 +45,9 @@ static void check_condemned(uintptr_t object, size_t size, enum condemned condem
       cycle.changed[cycle.changed_count].object = object;
       cycle.changed[cycle.changed_count++].size = size;
     }
-    *state_at(object) = STATE_LIVE | STATE_PINNED; /* told once */
+    struct cell cell;
+    if (cell_of(object, &cell)) cell.page->has_pinned = 1;
+    *state_at(object) = STATE_LIVE | STATE_PINNED; /* told once, and kept with all it points to */
   }
 }
 
@@ -202,6 +204,7 @@ void cycle_retract(void) {
 void cycle_fork_child(void) {
   cycle.announced = 0;
   cycle.lock.state = 0;
+  sweep_fork_child();
   report_fork_child();
   pace_init();
 }

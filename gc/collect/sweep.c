@@ -16,6 +16,7 @@ static struct {
 } state;
 
 void sweep_init(void) { mutator_sweep_page = sweep_page; }
+void sweep_fork_child(void) { state.sweeping = 0; }
 
 static bool may_die(uint8_t object, const struct sweep_policy *policy) {
   if (object & STATE_PINNED) return false;

@@ -26,6 +26,8 @@ struct sweep_policy {
 };
 
 HIDDEN void sweep_init(void);
+/* Fork child: no thread is left in the middle of a sweep. */
+HIDDEN void sweep_fork_child(void);
 /* World stopped, all marking done, no page unswept. */
 HIDDEN struct sweep_counts sweep_flip(const struct sweep_policy *policy);
 /* Clears all mark bits after a marking that was given up. World stopped. */

@@ -1,6 +1,7 @@
 /* world.c: see world.h. */
 #include "collect/world.h"
 
+#include "base/identity.h"
 #include "heap/heap.h"
 #include "mutator/thread.h"
 
@@ -42,11 +43,14 @@ static int *find_silent(int id) {
   return NULL;
 }
 
-/* A signal of a cycle that was given up came at last: is this thread asked for again? */
-static struct stopped_thread *late(uint32_t *epoch) {
-  int id = port_thread_id();
+/* Its signal has come: nothing of ours is pending for this thread any more. */
+static void no_longer_silent(int id) {
   int *entry = find_silent(id);
-  if (entry) atomic_set_release(entry, 0);
+  if (entry) __atomic_store_n(entry, 0, __ATOMIC_SEQ_CST);
+}
+
+/* A signal of a cycle that was given up came at last: is this thread asked for again? */
+static struct stopped_thread *late(int id, uint32_t *epoch) {
   *epoch = atomic_get_acquire(&world.epoch);
   size_t count = atomic_get_acquire(&world.count);
   for (size_t i = 0; i < count; i++)
@@ -58,12 +62,15 @@ static struct stopped_thread *late(uint32_t *epoch) {
 static void on_stop(uint64_t value, const struct port_frame *frame) {
   uint32_t epoch = (uint32_t)(value >> 16);
   struct stopped_thread *slot = &world.slots[value & 0xffff];
+  int id = port_thread_id();
   self.stops++;
-  if (atomic_get_acquire(&world.epoch) != epoch && !(slot = late(&epoch))) return;
+  no_longer_silent(id);
+  if (atomic_get_acquire(&world.epoch) != epoch && !(slot = late(id, &epoch))) return;
   uint64_t expected = (uint64_t)epoch << 2 | ASKED;
   if (!__atomic_compare_exchange_n(&slot->state, &expected, (uint64_t)epoch << 2 | FILLING, false,
-                                   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+                                   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
     return;
+  no_longer_silent(id); /* the collector may have given this thread up just before */
   slot->frame = *frame;
   slot->handler_stack = (uintptr_t)__builtin_frame_address(0);
   atomic_set_release(&slot->state, (uint64_t)epoch << 2 | STOPPED);
@@ -102,13 +109,15 @@ static int ask(const int *ids, int count, int process, int me) {
     struct stopped_thread *slot = *place = &world.slots[world.count];
     slot->id = ids[i];
     atomic_set_release(&slot->state, (uint64_t)world.epoch << 2 | ASKED);
-    int result = 0; /* a silent thread's first signal will do */
+    uint64_t number = world.count;
+    /* Shown before the silent are looked up: a late signal then finds its slot, or we send another. */
+    __atomic_store_n(&world.count, number + 1, __ATOMIC_SEQ_CST);
+    int result = 0;
     if (!find_silent(ids[i]))
-      result = port_stop_thread(process, ids[i], (uint64_t)world.epoch << 16 | world.count);
+      result = port_stop_thread(process, ids[i], (uint64_t)world.epoch << 16 | number);
     if (result == 0) fresh++;
     else if (result == -3) atomic_set(&slot->state, 0); /* ESRCH: gone meanwhile */
     else return -1;
-    atomic_set_release(&world.count, world.count + 1);
   }
   return fresh;
 }
@@ -149,12 +158,17 @@ static bool await(uint64_t begin) {
 static void remember_silent(void) {
   for (size_t i = 0; i < world.count; i++) {
     struct stopped_thread *slot = &world.slots[i];
-    if ((atomic_get(&slot->state) & 3) != ASKED || find_silent(slot->id)) continue;
-    int *entry = find_silent(0);
+    if ((atomic_get(&slot->state) & 3) != ASKED) continue;
+    int *entry = find_silent(slot->id);
+    if (entry) { /* once more without an answer: is the signal still on its way? */
+      if (!port_stop_pending(slot->id)) no_longer_silent(slot->id);
+      continue;
+    }
+    entry = find_silent(0);
     if (!entry) entry = &world.silent[slot->id % SILENT];
-    atomic_set_release(entry, slot->id);
+    __atomic_store_n(entry, slot->id, __ATOMIC_SEQ_CST);
     /* It may have answered in between; then nothing is pending any more. */
-    if ((atomic_get_acquire(&slot->state) & 3) != ASKED) atomic_set(entry, 0);
+    if ((__atomic_load_n(&slot->state, __ATOMIC_SEQ_CST) & 3) != ASKED) no_longer_silent(slot->id);
   }
 }
 
@@ -206,7 +220,10 @@ void world_resume(void) {
 void world_admit(void) {
   __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our record is seen, or we see the stop */
   uint32_t epoch;
-  while ((epoch = atomic_get_acquire(&world.epoch)) % 2) port_futex_wait(&world.epoch, epoch, 0);
+  while ((epoch = atomic_get_acquire(&world.epoch)) % 2) {
+    if (identity_check() != IDENTITY_SELF) return; /* copied while stopped: nobody will resume it */
+    port_futex_wait(&world.epoch, epoch, 0);
+  }
 }
 
 const struct stopped_thread *world_threads(size_t *count) {

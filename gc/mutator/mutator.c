@@ -133,7 +133,7 @@ static void sweep_if_due(struct page *page) {
 /* Gives whole free kernel pages of a nearly empty heap page back. Free cells hold no links, so
    it is enough to claim their bits for the moment: no other thread can then take them. */
 static void purge_inside(struct page *page) {
-  uint64_t mine[PAGE_WORDS];
+  uint64_t mine[PAGE_WORDS] = {0};
   uint64_t *allocated = page_allocated(page);
   for (unsigned w = 0; w < page->words; w++) {
     uint64_t free = ~atomic_get(&allocated[w]);

@@ -44,7 +44,10 @@ static struct thread *attach(void) {
     return NULL;
   }
   thread->stack_begin = thread->stack_end = 0;
-  for (unsigned i = 0; i < HANDLER_LEVELS; i++) thread->levels[i] = NULL;
+  for (unsigned i = 0; i < HANDLER_LEVELS; i++) {
+    thread->levels[i] = NULL;
+    thread->interrupted[i] = 0;
+  }
   thread->levels[0] = mutator;
   atomic_set_release(&thread->id, port_thread_id());
   self.level = 0;
@@ -55,7 +58,6 @@ static struct thread *attach(void) {
 
 struct thread *thread_attach(void) {
   if (self.thread) {
-    if (UNLIKELY(self.mutator == &mutator_dummy) && !thread_instrumented) use(self.real);
     return self.thread;
   }
   if (self.ended) return NULL;
@@ -102,15 +104,31 @@ int thread_list(int *ids, int capacity) {
   return count;
 }
 
-void thread_enter_level(void) {
+/* The code that was interrupted at `then` is gone when the thread now runs above it on one stack. */
+static bool is_gone(const struct thread *thread, uintptr_t then, uintptr_t now) {
+  return then < now && then >= thread->stack_begin && now < thread->stack_end;
+}
+
+void thread_enter_level(uintptr_t stack_pointer) {
   struct thread *thread = self.thread;
-  uint32_t level = (self.level + 1) % HANDLER_LEVELS;
-  if (!thread->levels[level]) thread->levels[level] = mutator_adopt();
-  self.level = level;
-  use(thread->levels[level]);
+  uint32_t free = HANDLER_LEVELS;
+  if (self.level < HANDLER_LEVELS) thread->interrupted[self.level] = stack_pointer;
+  for (uint32_t i = HANDLER_LEVELS; i-- > 0;) {
+    if (i != self.level && is_gone(thread, thread->interrupted[i], stack_pointer))
+      thread->interrupted[i] = 0;
+    if (!thread->interrupted[i]) free = i;
+  }
+  struct mutator *mutator = NULL;
+  if (free < HANDLER_LEVELS) {
+    if (!thread->levels[free]) thread->levels[free] = mutator_adopt();
+    mutator = thread->levels[free];
+  }
+  self.level = free;
+  use(mutator);
 }
 
 void thread_leave_level(struct mutator *real, uint32_t level) {
+  if (level < HANDLER_LEVELS) self.thread->interrupted[level] = 0;
   self.level = level;
   use(real);
 }

@@ -13,6 +13,8 @@ struct thread {
   int id;                        /* kernel's task id; 0: record not in use */
   uintptr_t stack_begin, stack_end; /* both 0: not known, all of its mapping is scanned */
   struct mutator *levels[HANDLER_LEVELS]; /* [0] its own; others for handlers inside malloc */
+  /* The stack pointer at which a handler interrupted this level's mutator, 0: not interrupted. */
+  uintptr_t interrupted[HANDLER_LEVELS];
   struct thread *next;           /* all records */
 };
 
@@ -37,9 +39,11 @@ extern HIDDEN bool thread_instrumented;
 /* Called when a thread was attached, to hook its end. */
 extern HIDDEN void (*thread_attached)(void);
 
-/* A handler interrupted this thread inside the allocator: use another mutator until
-   thread_leave_level. */
-HIDDEN void thread_enter_level(void);
+/* A handler interrupted this thread inside the allocator, at this stack pointer: use another
+   mutator until thread_leave_level. A handler that leaves by longjmp never says so: its level is
+   found to be free again once the stack has shrunk past it. When all levels are taken, objects are
+   made through borrowed mutators. */
+HIDDEN void thread_enter_level(uintptr_t stack_pointer);
 HIDDEN void thread_leave_level(struct mutator *real, uint32_t level);
 
 #endif

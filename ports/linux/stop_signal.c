@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "ports/port.h"
 #include "ports/x86_64/system_call.h"
 
@@ -62,6 +63,22 @@ int port_stop_thread(int process, int thread, uint64_t value) {
   info.si_pid = process;
   info.si_value.sival_ptr = (void *)(cookie | value);
   return (int)SYSTEM_CALL(SYS_rt_tgsigqueueinfo, process, thread, STOP_SIGNAL, &info);
+}
+
+bool port_stop_pending(int thread) {
+  char path[64], status[4096];
+  struct text text = text_in(path, sizeof path - 1);
+  text_add(&text, "/proc/self/task/");
+  text_add_number(&text, (uint64_t)thread);
+  text_add(&text, "/status");
+  *text.end = 0;
+  long length = port_read_file(path, status, sizeof status - 1);
+  if (length <= 0) return false;
+  status[length] = 0;
+  const char *at = strstr(status, "\nSigPnd:\t");
+  if (!at) return false;
+  at += sizeof "\nSigPnd:\t" - 1;
+  return text_read_hex(&at, status + length) >> (STOP_SIGNAL - 1) & 1;
 }
 
 #define BIT(number) (1ull << ((number)-1))

@@ -147,11 +147,15 @@ Test(thread, registered_threads_are_listed) {
 
 /* --- handlers that interrupt the allocator ---------------------------------------------------- */
 
+/* A stack like any other: deeper calls stand lower. */
+enum { STACK_BEGIN = 0x10000, STACK_END = 0x20000 };
+static uintptr_t depth(unsigned calls) { return STACK_END - 0x100 * calls; }
+
 Test(thread, a_handler_inside_malloc_has_a_mutator_of_its_own) {
   void *object = allocate(100, NULL);
   struct mutator *mine = self.real;
   uint32_t level = self.level;
-  thread_enter_level();
+  thread_enter_level(depth(1));
   cr_expect_neq(self.real, mine);
   cr_expect_eq(self.mutator, self.real);
   void *inner = allocate(100, NULL);
@@ -170,7 +174,7 @@ Test(thread, nested_handlers_each_have_one) {
     mutators[i] = self.real;
     cr_assert(mutators[i]);
     for (int j = 0; j < i; j++) cr_expect_neq(mutators[i], mutators[j]);
-    if (i < HANDLER_LEVELS - 1) thread_enter_level();
+    if (i < HANDLER_LEVELS - 1) thread_enter_level(depth((unsigned)i + 1));
   }
   for (int i = HANDLER_LEVELS - 1; i-- > 0;) thread_leave_level(mutators[i], (uint32_t)i);
   cr_expect_eq(self.real, mutators[0]);
@@ -178,18 +182,34 @@ Test(thread, nested_handlers_each_have_one) {
 }
 
 Test(thread, handlers_that_never_come_back_do_not_use_up_the_levels) {
-  thread_attach();
-  for (int i = 0; i < 50; i++) {
-    thread_enter_level();
+  thread_set_stack(STACK_BEGIN, STACK_END);
+  for (int i = 0; i < 50; i++) { /* each time main runs on a little higher than it was interrupted */
+    thread_enter_level(depth(100 - (unsigned)i));
     cr_assert(self.real);
     cr_assert(allocate(100, NULL));
   }
 }
 
+Test(thread, a_mutator_that_is_interrupted_is_never_used_by_a_deeper_handler) {
+  thread_set_stack(STACK_BEGIN, STACK_END);
+  struct mutator *interrupted[HANDLER_LEVELS + 3];
+  uint32_t levels[HANDLER_LEVELS + 3];
+  for (unsigned i = 0; i < HANDLER_LEVELS + 3; i++) {
+    interrupted[i] = self.real;
+    levels[i] = self.level;
+    thread_enter_level(depth(i + 1));
+    for (unsigned j = 0; j <= i; j++) cr_assert(!self.real || self.real != interrupted[j]);
+    cr_assert(allocate(100, NULL), "with all levels taken, by a borrowed mutator");
+  }
+  for (unsigned i = HANDLER_LEVELS + 3; i-- > 0;) thread_leave_level(interrupted[i], levels[i]);
+  cr_expect_eq(self.real, interrupted[0]);
+  cr_expect_eq(self.mutator, interrupted[0]);
+}
+
 Test(thread, its_end_gives_up_the_mutators_of_all_levels) {
   struct mutator *mine = (thread_attach(), self.real);
   void *object = allocate(100, NULL);
-  thread_enter_level();
+  thread_enter_level(depth(1));
   allocate(200, NULL);
   release(object);
   thread_leave_level(mine, 0);
@@ -234,7 +254,7 @@ static void fork_child(void) { /* in the order of gc/api/process.c */
 /* Once a handler interrupted malloc, the thread has a second mutator. */
 Test(thread, a_fork_child_keeps_the_mutators_of_its_levels) {
   struct mutator *mine = (thread_attach(), self.real);
-  thread_enter_level();
+  thread_enter_level(depth(1));
   thread_leave_level(mine, 0);
   pid_t child = fork();
   if (child == 0) {
@@ -251,7 +271,7 @@ Test(thread, a_fork_child_keeps_the_mutators_of_its_levels) {
 
 Test(thread, fork_in_a_handler_inside_malloc_keeps_the_interrupted_mutator) {
   struct mutator *mine = (thread_attach(), self.real);
-  thread_enter_level();
+  thread_enter_level(depth(1));
   pid_t child = fork();
   if (child == 0) {
     fork_child();
