@@ -12,6 +12,8 @@
 
 #if defined(__x86_64__)
 static inline void port_cpu_relax(void) { __builtin_ia32_pause(); }
+/* Relocations that put a function's address into a table: R_X86_64_JUMP_SLOT and _GLOB_DAT. */
+enum { PORT_RELOCATION_CALL = 7, PORT_RELOCATION_ADDRESS = 6 };
 #else
 #error "no port for this CPU"
 #endif
@@ -23,16 +25,17 @@ HIDDEN void port_call_on_stack(void (*function)(void *), void *argument, void *s
 
 /* What the interrupted thread looked like: filled from a signal frame. */
 struct port_frame {
-  uintptr_t stack_pointer;  /* of the interrupted code, red zone not yet subtracted */
+  uintptr_t stack_pointer; /* of the interrupted code, red zone not yet subtracted */
   uintptr_t program_counter;
-  uintptr_t frame_begin;    /* the saved registers, vector registers included, */
-  uintptr_t frame_end;      /*   lie in [frame_begin, frame_end) */
+  uintptr_t frame_begin;     /* the saved registers, vector registers included, */
+  uintptr_t frame_end;       /*   lie in [frame_begin, frame_end) */
   uintptr_t alternate_stack; /* base of the sigaltstack known to the kernel, or 0 */
 };
 HIDDEN void port_frame_read(void *ucontext, struct port_frame *frame);
 #define PORT_RED_ZONE 128
 
-/* --- address space (ports/linux/address_space.c) ----------------------------------------------- */
+/* --- address space (ports/linux/address_space.c) -----------------------------------------------
+ */
 
 /* Reserves inaccessible address space, aligned to alignment (a power of two). NULL on failure.
    Costs no memory and no commit charge. */
@@ -55,7 +58,8 @@ HIDDEN size_t port_address_space_mapped(void);
 /* Address space limit (RLIMIT_AS) less what is in use, SIZE_MAX when unlimited. */
 HIDDEN size_t port_address_space_left(void);
 
-/* --- files and text ---------------------------------------------------------------------------- */
+/* --- files and text ----------------------------------------------------------------------------
+ */
 
 /* Descriptors are closed on exec, and to be had even when the program has used up its own. */
 
@@ -68,7 +72,8 @@ HIDDEN void port_close(int descriptor);
 /* Reads a whole file into buffer; its length, or below zero (-27, EFBIG, when it does not fit). */
 HIDDEN long port_read_file(const char *path, char *buffer, size_t size);
 
-/* --- time, process, waiting -------------------------------------------------------------------- */
+/* --- time, process, waiting --------------------------------------------------------------------
+ */
 
 HIDDEN uint64_t port_now(void); /* monotonic nanoseconds */
 HIDDEN int port_process_id(void);
@@ -79,7 +84,8 @@ HIDDEN void port_yield(void);
 HIDDEN void port_futex_wait(uint32_t *word, uint32_t value, uint64_t nanoseconds);
 HIDDEN void port_futex_wake(uint32_t *word, int count);
 
-/* --- signals (ports/linux/stop_signal.c) ------------------------------------------------------- */
+/* --- signals (ports/linux/stop_signal.c) -------------------------------------------------------
+ */
 
 /* Blocks all signals that can wait, except the stop signal; returns the old mask. */
 HIDDEN uint64_t port_signals_block(void);
@@ -99,7 +105,8 @@ HIDDEN int port_stop_thread(int process, int thread, uint64_t value);
    cannot be told. */
 HIDDEN bool port_stop_pending(int thread);
 
-/* --- threads (ports/linux/threads.c) ------------------------------------------------------------ */
+/* --- threads (ports/linux/threads.c) ------------------------------------------------------------
+ */
 
 enum port_thread_state {
   PORT_THREAD_ALIVE,  /* may answer yet */
@@ -115,7 +122,8 @@ HIDDEN int port_count_threads(void);
 /* The calling task's alternate signal stack, or 0. */
 HIDDEN uintptr_t port_alternate_stack(void);
 
-/* --- mappings (ports/linux/mappings.c) ----------------------------------------------------------- */
+/* --- mappings (ports/linux/mappings.c) -----------------------------------------------------------
+ */
 
 struct port_range {
   uintptr_t begin, end;
@@ -125,27 +133,27 @@ enum port_maps_result {
   PORT_MAPS_OPEN,      /* a file of /proc cannot be opened, or is empty */
   PORT_MAPS_TRUNCATED, /* `text` is too small */
   PORT_MAPS_UNREADABLE,
-  PORT_MAPS_FOREIGN,   /* the list does not show exclude[0]: it is not of our memory */
+  PORT_MAPS_FOREIGN, /* the list does not show exclude[0]: it is not of our memory */
 };
 
 struct port_maps {
-  bool baseline;             /* do without PAGEMAP_SCAN */
+  bool baseline;                    /* do without PAGEMAP_SCAN */
   const struct port_range *exclude; /* our own ranges, in order, at least one */
   size_t exclude_count;
-  char *text;                /* working memory for /proc/self/maps */
+  char *text; /* working memory for /proc/self/maps */
   size_t text_size;
   struct port_range *ranges; /* working memory for page ranges */
   size_t range_capacity;
-  char *copy;                /* for memory that cannot be read in place */
+  char *copy; /* for memory that cannot be read in place */
   size_t copy_size;
   /* Called for every stretch of memory that may hold the program's pointers: [begin, end) at
      address `origin`; begin differs from origin when a copy is handed out. */
   void (*visit)(void *context, uintptr_t begin, uintptr_t end, uintptr_t origin);
   void *context;
   struct port_range main_stack; /* result: the [stack] mapping */
-  size_t text_length;        /* result */
-  size_t mappings;           /* result: how many there are */
-  int pagemap, memory;       /* descriptors held between open and close */
+  size_t text_length;           /* result */
+  size_t mappings;              /* result: how many there are */
+  int pagemap, memory;          /* descriptors held between open and close */
   bool scan_works, swapped;
 };
 /* Reads the list of mappings and opens what the visits need. The world is stopped. */

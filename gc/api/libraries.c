@@ -76,15 +76,15 @@ static const struct {
 
 struct dynamic {
   uintptr_t base;
-  const ElfW(Sym) *symbols;
+  const ElfW(Sym) * symbols;
   const char *strings;
   uintptr_t relro_begin, relro_end;
 };
 
-static void patch(const struct dynamic *d, const ElfW(Rela) *relocations, size_t size) {
+static void patch(const struct dynamic *d, const ElfW(Rela) * relocations, size_t size) {
   for (size_t i = 0; i < size / sizeof *relocations; i++) {
     unsigned long type = ELF64_R_TYPE(relocations[i].r_info);
-    if (type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT) continue;
+    if (type != PORT_RELOCATION_CALL && type != PORT_RELOCATION_ADDRESS) continue;
     const char *name = d->strings + d->symbols[ELF64_R_SYM(relocations[i].r_info)].st_name;
     for (size_t r = 0; r < sizeof replacements / sizeof *replacements; r++) {
       if (strcmp(name, replacements[r].name) != 0) continue;
@@ -182,8 +182,8 @@ static void pass_on(void) {
 EXPORT void *dlopen(const char *file, int flags) {
   flags &= ~RTLD_DEEPBIND;
   libraries_catch_up();
-  if (file && (strchr(file, '$') ||
-               (!strchr(file, '/') && has_search_path(__builtin_return_address(0))))) {
+  if (file &&
+      (strchr(file, '$') || (!strchr(file, '/') && has_search_path(__builtin_return_address(0))))) {
     pass_on();
     return NEXT(dlopen)(file, flags); /* compiled to a jump; a test holds it to that */
   }

@@ -37,7 +37,8 @@ enum {
 extern void __libc_free(void *pointer);
 extern void *__libc_realloc(void *pointer, size_t size);
 
-/* --- making ---------------------------------------------------------------------------------------- */
+/* --- making
+ * ---------------------------------------------------------------------------------------- */
 
 static void *try_to_make(size_t alignment, size_t size, bool *zero) {
   return alignment > GRANULE ? allocate_aligned(alignment, size, zero) : allocate(size, zero);
@@ -89,7 +90,8 @@ EXPORT FAST void *malloc(size_t size) {
   return LIKELY(object != NULL) ? object : malloc_slowly(size);
 }
 
-/* --- giving up ------------------------------------------------------------------------------------- */
+/* --- giving up
+ * ------------------------------------------------------------------------------------- */
 
 /* What a pointer that begins no live object points to, for a report. */
 static const char *describe(uintptr_t pointer, size_t *size) {
@@ -195,7 +197,8 @@ EXPORT FAST void free(void *pointer) {
 
 EXPORT void cfree(void *pointer) { free(pointer); }
 
-/* --- the rest of the family ------------------------------------------------------------------------ */
+/* --- the rest of the family
+ * ------------------------------------------------------------------------ */
 
 EXPORT FAST void *calloc(size_t count, size_t size) {
   size_t bytes;

@@ -94,8 +94,7 @@ EXPORT int malloc_info(int flags, FILE *stream) {
           "<system type=\"current\" size=\"%zu\"/>\n<system type=\"max\" size=\"%zu\"/>\n"
           "<aspace type=\"total\" size=\"%zu\"/>\n<aspace type=\"mprotect\" size=\"%zu\"/>\n"
           "</heap>\n",
-          committed - used, committed, committed, heap_reserved(),
-          committed);
+          committed - used, committed, committed, heap_reserved(), committed);
   fprintf(stream,
           "<total type=\"fast\" count=\"0\" size=\"0\"/>\n"
           "<total type=\"rest\" count=\"0\" size=\"%zu\"/>\n"
@@ -125,7 +124,8 @@ EXPORT int mallopt(int parameter, int value) {
   return 1;
 }
 
-/* --- reclaim.h --------------------------------------------------------------------------------------- */
+/* --- reclaim.h
+ * --------------------------------------------------------------------------------------- */
 
 EXPORT void reclaim_collect(void) { cycle_run(CYCLE_REQUEST, true); }
 EXPORT void reclaim_disable(void) { cycle_disable(); }

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "api/background.h"
 #include "api/next.h"
 #include "base/identity.h"
 #include "base/lock.h"
@@ -16,7 +17,6 @@
 #include "collect/world.h"
 #include "heap/page_heap.h"
 #include "mutator/thread.h"
-#include "api/background.h"
 
 bool process_is_vfork_child(void) { return identity_check() == IDENTITY_BORROWED; }
 

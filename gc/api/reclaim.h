@@ -36,9 +36,9 @@ int reclaim_add_root(const void *address, size_t size);
 int reclaim_remove_root(const void *address, size_t size);
 
 struct reclaim_stats {
-  uint64_t cycles;           /* collections completed */
-  uint64_t skipped;          /* collections given up, see the log for the reasons */
-  uint64_t reclaimed_bytes;  /* taken back by collections, in all */
+  uint64_t cycles;          /* collections completed */
+  uint64_t skipped;         /* collections given up, see the log for the reasons */
+  uint64_t reclaimed_bytes; /* taken back by collections, in all */
   uint64_t reclaimed_objects;
   uint64_t live_bytes;       /* found reachable by the last collection */
   uint64_t heap_bytes;       /* in heap pages that hold objects or wait in buffers */
@@ -47,7 +47,7 @@ struct reclaim_stats {
   uint64_t reserved_bytes;   /* made usable so far: an upper bound of resident heap memory */
   uint64_t longest_pause_ns; /* from the first stop signal to the resume */
   uint64_t total_pause_ns;
-  uint64_t bad_frees;        /* calls of free and the like with what is no live object */
+  uint64_t bad_frees; /* calls of free and the like with what is no live object */
 };
 
 /* Fills in *stats. `size` is sizeof(struct reclaim_stats) as the program was compiled: a newer

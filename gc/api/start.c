@@ -55,8 +55,8 @@ static bool set_up_heap(void) {
   if (!heap_init(largest, sites ? site_tables_size : NULL)) return false;
   if (sites && !site_init()) return false;
   heap.free_slowly = options.free_policy != FREE_TRUST;
-  thread_instrumented = options.check != CHECK_OFF || options.collect_every ||
-                        options.drop_free || options.zero;
+  thread_instrumented =
+      options.check != CHECK_OFF || options.collect_every || options.drop_free || options.zero;
   mutator_init();
   return true;
 }

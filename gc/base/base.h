@@ -21,7 +21,9 @@
 
 #define KERNEL_PAGE ((size_t)4096)
 
-static inline size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
+static inline size_t round_up(size_t value, size_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
 static inline size_t round_down(size_t value, size_t unit) { return value / unit * unit; }
 static inline size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t size_max(size_t a, size_t b) { return a > b ? a : b; }

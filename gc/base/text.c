@@ -53,6 +53,7 @@ uint64_t text_read_hex(const char **at, const char *end) {
 
 uint64_t text_read_number(const char **at, const char *end) {
   uint64_t value = 0;
-  for (; *at < end && **at >= '0' && **at <= '9'; ++*at) value = value * 10 + (uint64_t)(**at - '0');
+  for (; *at < end && **at >= '0' && **at <= '9'; ++*at)
+    value = value * 10 + (uint64_t)(**at - '0');
   return value;
 }

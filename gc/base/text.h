@@ -12,7 +12,9 @@ struct text {
 static inline struct text text_in(char *buffer, size_t size) {
   return (struct text){buffer, buffer, buffer + size};
 }
-static inline size_t text_length(const struct text *text) { return (size_t)(text->end - text->begin); }
+static inline size_t text_length(const struct text *text) {
+  return (size_t)(text->end - text->begin);
+}
 
 HIDDEN void text_add(struct text *text, const char *string);
 HIDDEN void text_add_bytes(struct text *text, const char *bytes, size_t count);

@@ -1,5 +1,5 @@
-/* cycle.c: see cycle.h. The pause holds only what must be stopped: stop, roots, mark and the flip of
-   the bitmaps; sweeping, the log and trimming run beside the program. */
+/* cycle.c: see cycle.h. The pause holds only what must be stopped: stop, roots, mark and the flip
+   of the bitmaps; sweeping, the log and trimming run beside the program. */
 #include "collect/cycle.h"
 
 #include <string.h>
@@ -21,19 +21,22 @@ enum { STACK_SIZE = 256 * 1024, CHANGED_MAX = 64 };
 
 static struct {
   bool ready;
-  struct lock lock;    /* held for a whole cycle, and by fork and exec */
-  uint32_t announced;  /* how many of those wait: no cycle starts meanwhile */
+  struct lock lock;   /* held for a whole cycle, and by fork and exec */
+  uint32_t announced; /* how many of those wait: no cycle starts meanwhile */
   uint32_t disabled;
   char *stack;
-  uintptr_t spilled;   /* the collecting thread's stack pointer */
+  uintptr_t spilled; /* the collecting thread's stack pointer */
   enum cycle_reason reason;
   bool completed;
   struct cycle_event event;
-  struct { uintptr_t object; size_t size; } changed[CHANGED_MAX]; /* condemned, yet written */
+  struct {
+    uintptr_t object;
+    size_t size;
+  } changed[CHANGED_MAX]; /* condemned, yet written */
   size_t changed_count;
 } cycle;
 
-static const char *const reason_names[] = {"growth", "request", "memory",
+static const char *const reason_names[] = {"growth", "request",  "memory",
                                            "every",  "interval", "idle"};
 
 /* The second form of the condemn oracle: a condemned object that was written is in use. */

@@ -6,9 +6,9 @@
 #include "ports/port.h"
 
 enum {
-  RING = 64,             /* entries of each ring, a power of two */
-  CANDIDATES_AHEAD = 32, /* words whose mark word is being fetched */
-  OBJECTS_AHEAD = 16,    /* objects being fetched */
+  RING = 64,                    /* entries of each ring, a power of two */
+  CANDIDATES_AHEAD = 32,        /* words whose mark word is being fetched */
+  OBJECTS_AHEAD = 16,           /* objects being fetched */
   PRESENCE_FILTER = 256 * 1024, /* larger objects may have pages that were never touched */
 };
 
@@ -121,8 +121,7 @@ static inline void consider(uintptr_t word) {
   uintptr_t offset = word - heap.base;
   size_t first = heap.page_first[offset >> HEAP_PAGE_SHIFT];
   struct page *page = &heap.pages[first];
-  uint32_t index =
-      cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, page->reciprocal);
+  uint32_t index = cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, page->reciprocal);
   if (index >= page->cells) return;
   __builtin_prefetch(&page_marked(page)[index / 64], 1);
   m.candidates[m.candidate_tail++ & (RING - 1)] = (struct candidate){page, index};

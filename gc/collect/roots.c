@@ -40,7 +40,9 @@ bool roots_init(void) {
   return state.maps.ranges && state.maps.copy && state.unused && state.named;
 }
 
-struct port_maps *roots_maps(void) { return &state.maps; }
+struct port_maps *roots_maps(void) {
+  return &state.maps;
+}
 
 static void mark_stretch(uintptr_t begin, uintptr_t end) {
   if (begin >= end) return;

@@ -1,9 +1,9 @@
 /* roots.h: hands every place where the program may keep a pointer to the marker.
 
    Rule 2: what the kernel says is there, not what was tracked: every private page that is present
-   or swapped, whatever its protection; so data, bss, TLS, libc's and the loader's own memory, foreign
-   heaps, coroutine stacks and the stacks of ended threads need no knowledge here. Left out are
-   our own reservation and the unused part of known stacks. Added are the signal frames (all
+   or swapped, whatever its protection; so data, bss, TLS, libc's and the loader's own memory,
+   foreign heaps, coroutine stacks and the stacks of ended threads need no knowledge here. Left out
+   are our own reservation and the unused part of known stacks. Added are the signal frames (all
    registers), stack pointers and alternate stacks, pinned objects, and roots the program named. */
 #ifndef RECLAIM_ROOTS_H
 #define RECLAIM_ROOTS_H
@@ -20,9 +20,9 @@ enum roots_result {
 };
 
 struct roots_counts {
-  uint64_t bytes;    /* scanned as roots */
+  uint64_t bytes; /* scanned as roots */
   size_t mappings;
-  size_t threads;    /* the collecting one included */
+  size_t threads; /* the collecting one included */
 };
 
 HIDDEN bool roots_init(void);

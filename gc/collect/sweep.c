@@ -11,7 +11,7 @@ void (*sweep_condemned)(uintptr_t address, size_t size, enum condemned condemned
 
 static struct {
   struct sweep_policy policy;
-  size_t sweeping; /* pages being swept right now, by whomever */
+  size_t sweeping;   /* pages being swept right now, by whomever */
   size_t begin, end; /* heap pages that may wait for a sweep */
 } state;
 
@@ -40,9 +40,8 @@ struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
     uint64_t *allocated = page_allocated(page), *marked = page_marked(page);
     bool any = false;
     for (unsigned w = 0; w < page->words; w++) {
-      uint64_t valid = w + 1u == page->words && page->cells % 64
-                           ? (1ull << page->cells % 64) - 1
-                           : ~0ull;
+      uint64_t valid =
+          w + 1u == page->words && page->cells % 64 ? (1ull << page->cells % 64) - 1 : ~0ull;
       uint64_t reached = marked[w] & valid, dead = 0;
       for (uint64_t bits = allocated[w] & valid & ~reached; bits; bits &= bits - 1) {
         uint64_t bit = bits & -bits;
@@ -117,9 +116,8 @@ static void wipe(uintptr_t address, size_t size) {
 /* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */
 static bool take_dead(uintptr_t address, size_t size) {
   uint8_t *object = state_at(address), old = atomic_get(object);
-  if (!(old & STATE_DEAD) ||
-      !__atomic_compare_exchange_n(object, &old, STATE_NONE, false, __ATOMIC_SEQ_CST,
-                                   __ATOMIC_RELAXED))
+  if (!(old & STATE_DEAD) || !__atomic_compare_exchange_n(object, &old, STATE_NONE, false,
+                                                          __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
     return false;
   if (UNLIKELY(state.policy.poison)) memset((void *)address, 0xdb, size);
   else wipe(address, size);

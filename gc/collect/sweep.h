@@ -2,9 +2,9 @@
 
    sweep_flip, at the end of the pause, turns the mark bits into dead bits: cells that are
    allocated, not marked, and whose state says that the collector may take them. Cells that become
-   objects afterwards are therefore never swept. The dead cells of a page are freed when a thread takes
-   the page to allocate from it, or by sweep_rest; whoever swaps the page's `unswept` flag to 0 does
-   it. A sweeper acts like any thread that frees another's cells. */
+   objects afterwards are therefore never swept. The dead cells of a page are freed when a thread
+   takes the page to allocate from it, or by sweep_rest; whoever swaps the page's `unswept` flag to
+   0 does it. A sweeper acts like any thread that frees another's cells. */
 #ifndef RECLAIM_SWEEP_H
 #define RECLAIM_SWEEP_H
 
@@ -13,16 +13,16 @@
 struct sweep_counts {
   uint64_t kept_objects, kept_bytes; /* not reached, but not to be taken either */
   uint64_t dead_objects, dead_bytes;
-  uint64_t recovered;                /* of the dead: injected leaks */
-  uint64_t condemned, revived;       /* under check=condemn */
+  uint64_t recovered;          /* of the dead: injected leaks */
+  uint64_t condemned, revived; /* under check=condemn */
 };
 
 /* What the flip may take, by options. */
 struct sweep_policy {
-  bool live;         /* objects never freed (reclaim=on) */
-  bool quarantined;  /* objects that were freed and wait (free=quarantine) */
-  bool condemn;      /* do not free: mark them condemned, see report/condemn.h */
-  bool poison;       /* overwrite what is freed with 0xdb instead of zeros */
+  bool live;        /* objects never freed (reclaim=on) */
+  bool quarantined; /* objects that were freed and wait (free=quarantine) */
+  bool condemn;     /* do not free: mark them condemned, see report/condemn.h */
+  bool poison;      /* overwrite what is freed with 0xdb instead of zeros */
 };
 
 HIDDEN void sweep_init(void);

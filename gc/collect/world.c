@@ -24,8 +24,8 @@ static struct {
   struct index_entry *index;
   int *ids;
   size_t count;
-  uint32_t epoch;   /* odd while the world is stopped or being stopped; stopped threads wait on it */
-  uint32_t answers; /* slots filled in this epoch; the collector waits on it */
+  uint32_t epoch; /* odd while the world is stopped or being stopped; stopped threads wait on it */
+  uint32_t answers;   /* slots filled in this epoch; the collector waits on it */
   int silent[SILENT]; /* ids: asked once, not answered yet. A second signal would be queued behind
                          the first, without end for a thread that blocks it. */
 } world;
@@ -110,7 +110,8 @@ static int ask(const int *ids, int count, int process, int me) {
     slot->id = ids[i];
     atomic_set_release(&slot->state, (uint64_t)world.epoch << 2 | ASKED);
     uint64_t number = world.count;
-    /* Shown before the silent are looked up: a late signal then finds its slot, or we send another. */
+    /* Shown before the silent are looked up: a late signal then finds its slot, or we send another.
+     */
     __atomic_store_n(&world.count, number + 1, __ATOMIC_SEQ_CST);
     int result = 0;
     if (!find_silent(ids[i]))

@@ -17,9 +17,9 @@
 
 struct stopped_thread {
   int id;
-  uint64_t state;           /* epoch << 2 | one of the states in world.c */
+  uint64_t state; /* epoch << 2 | one of the states in world.c */
   struct port_frame frame;
-  uintptr_t handler_stack;  /* the stack pointer inside the handler */
+  uintptr_t handler_stack; /* the stack pointer inside the handler */
 };
 
 enum world_result {

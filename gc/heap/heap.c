@@ -27,13 +27,13 @@ static struct {
 /* The tables, each with its bytes for one heap page. The mark stack grows on its own account. */
 enum { PAGE_CLASS = 3, MARK_STACK = 6, COMMITTED_TABLES = 6, TABLES = 7 };
 static const size_t bytes_per_page[TABLES] = {
-    PAGE_GRANULES,         /* state bytes */
-    PAGE_WORDS * 8,        /* allocated */
-    PAGE_WORDS * 8,        /* marked */
-    sizeof(uint8_t),       /* page_class */
-    sizeof(uint32_t),      /* page_first */
-    sizeof(struct page),   /* descriptors */
-    HEAP_PAGE / 128,       /* mark stack */
+    PAGE_GRANULES,       /* state bytes */
+    PAGE_WORDS * 8,      /* allocated */
+    PAGE_WORDS * 8,      /* marked */
+    sizeof(uint8_t),     /* page_class */
+    sizeof(uint32_t),    /* page_first */
+    sizeof(struct page), /* descriptors */
+    HEAP_PAGE / 128,     /* mark stack */
 };
 static uintptr_t tables[TABLES];
 
@@ -48,10 +48,11 @@ static bool reserve(size_t heap_size, size_t (*extra)(size_t heap_size)) {
   whole += metadata + KERNEL_PAGE;
   char *begin = port_reserve(round_up(whole, 2 * MIB), 2 * MIB);
   if (!begin) return false;
-  state.ranges[0] = (struct heap_range){(uintptr_t)begin,
-                                        (uintptr_t)begin + round_up(whole, 2 * MIB)};
+  state.ranges[0] =
+      (struct heap_range){(uintptr_t)begin, (uintptr_t)begin + round_up(whole, 2 * MIB)};
   state.range_count = 1;
-  uintptr_t at = (uintptr_t)begin + heap_size + KERNEL_PAGE; /* inaccessible pages part the tables */
+  uintptr_t at =
+      (uintptr_t)begin + heap_size + KERNEL_PAGE; /* inaccessible pages part the tables */
   for (unsigned t = 0; t < TABLES; t++) {
     tables[t] = at;
     at += table_size(t, pages) + KERNEL_PAGE;
@@ -92,7 +93,8 @@ static bool commit_to(size_t pages) {
   size_t old = heap.committed_pages;
   for (unsigned t = 0; t < COMMITTED_TABLES; t++) {
     size_t from = table_size(t, old), to = table_size(t, pages);
-    if (t != PAGE_CLASS && to > from && !port_commit((void *)(tables[t] + from), to - from)) return false;
+    if (t != PAGE_CLASS && to > from && !port_commit((void *)(tables[t] + from), to - from))
+      return false;
   }
   if (!port_commit((void *)(heap.base + old * HEAP_PAGE), (pages - old) * HEAP_PAGE)) return false;
   atomic_set_release(&heap.committed_pages, pages);

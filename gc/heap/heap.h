@@ -31,12 +31,12 @@
 enum state {
   STATE_NONE = 0,
   STATE_LIVE = 1,
-  STATE_PINNED = 2,      /* with LIVE: a root, never reclaimed (see pin=) */
-  STATE_DROPPED = 4,     /* with LIVE: its free() was dropped by the leak injector */
-  STATE_CONDEMNED = 8,   /* with LIVE: found unreachable under check=condemn */
+  STATE_PINNED = 2,       /* with LIVE: a root, never reclaimed (see pin=) */
+  STATE_DROPPED = 4,      /* with LIVE: its free() was dropped by the leak injector */
+  STATE_CONDEMNED = 8,    /* with LIVE: found unreachable under check=condemn */
   STATE_QUARANTINED = 16, /* freed under free=quarantine */
-  STATE_DEAD = 32        /* instead of LIVE: waits for its sweep. No fast path takes it, so what a
-                            program frees after all is not handed out and then swept */
+  STATE_DEAD = 32         /* instead of LIVE: waits for its sweep. No fast path takes it, so what a
+                             program frees after all is not handed out and then swept */
 };
 
 struct mutator;
@@ -48,18 +48,18 @@ struct page {
   uint32_t cells;      /* 0: not in use, no word points into it */
   uint32_t run;        /* heap pages of this span, object or free run */
   uint8_t class;
-  uint8_t words;       /* 64-bit words of its bitmaps in use */
-  uint8_t free;        /* a free run (set at its first and last page) */
-  uint8_t dirty;       /* a free run: may have been written since it was last purged */
-  uint8_t full;        /* 1: in no list of its owner; whoever swaps it to 0 may list it */
-  uint8_t unswept;     /* 1: dead bits wait; whoever swaps it to 0 sweeps */
+  uint8_t words;   /* 64-bit words of its bitmaps in use */
+  uint8_t free;    /* a free run (set at its first and last page) */
+  uint8_t dirty;   /* a free run: may have been written since it was last purged */
+  uint8_t full;    /* 1: in no list of its owner; whoever swaps it to 0 may list it */
+  uint8_t unswept; /* 1: dead bits wait; whoever swaps it to 0 sweeps */
   uint8_t has_pinned;
-  uint8_t rescan;      /* marking: a marked object of it did not fit on the mark stack */
-  uint8_t purged;      /* its free kernel pages were given back since it was last used */
-  uint16_t scan;       /* refill: next bitmap word; owner only */
-  uint16_t skip;       /* refill: cells left out of the first word (colouring); owner only */
+  uint8_t rescan; /* marking: a marked object of it did not fit on the mark stack */
+  uint8_t purged; /* its free kernel pages were given back since it was last used */
+  uint16_t scan;  /* refill: next bitmap word; owner only */
+  uint16_t skip;  /* refill: cells left out of the first word (colouring); owner only */
   struct mutator *owner;
-  struct page *next;   /* in the owner's queue or stack; in a list of free runs */
+  struct page *next; /* in the owner's queue or stack; in a list of free runs */
   struct page *previous;
 };
 
@@ -81,9 +81,9 @@ struct heap {
 };
 extern HIDDEN struct heap heap __attribute__((aligned(64)));
 
-/* Reserves the heap, at most `largest` bytes of it, with extra(heap size) bytes of working memory on
-   top of the usual (NULL: none), and commits its first chunk. Called once, before anything else. False: not even the
-   smallest heap could be reserved. */
+/* Reserves the heap, at most `largest` bytes of it, with extra(heap size) bytes of working memory
+   on top of the usual (NULL: none), and commits its first chunk. Called once, before anything else.
+   False: not even the smallest heap could be reserved. */
 HIDDEN bool heap_init(size_t largest, size_t (*extra)(size_t heap_size));
 #define HEAP_LARGEST ((size_t)1 << 40)
 /* Makes the heap's first `pages` pages usable, tables included. Page heap's lock. */
@@ -120,7 +120,9 @@ static inline uintptr_t page_address(const struct page *page) {
 static inline uint64_t *page_allocated(const struct page *page) {
   return heap.allocated[page_index(page)];
 }
-static inline uint64_t *page_marked(const struct page *page) { return heap.marked[page_index(page)]; }
+static inline uint64_t *page_marked(const struct page *page) {
+  return heap.marked[page_index(page)];
+}
 
 /* An object's place: its page, its number in the page, its first byte. */
 struct cell {

@@ -7,9 +7,9 @@
 #include "ports/port.h"
 
 enum {
-  EXACT_LISTS = 64,  /* list n holds runs of n pages, n < 64 */
+  EXACT_LISTS = 64,    /* list n holds runs of n pages, n < 64 */
   LISTS = 64 + 4 * 22, /* then four a doubling, up to 2^28 pages */
-  LEAST_DIRTY = 32,  /* pages that may stay dirty whatever is in use: 2 MiB */
+  LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB */
 };
 static const uint64_t decay_period = 1000000000;
 
@@ -18,8 +18,8 @@ struct page_heap_counts page_heap_counts;
 static struct {
   struct lock lock;
   struct page *lists[LISTS];
-  uint64_t decay_at;      /* when decay next looks */
-  size_t dirty_low;       /* the fewest dirty pages seen in this period */
+  uint64_t decay_at; /* when decay next looks */
+  size_t dirty_low;  /* the fewest dirty pages seen in this period */
 } state;
 
 #define counts page_heap_counts
@@ -144,7 +144,8 @@ static size_t purge_run(struct page *run) {
   uintptr_t address = page_address(run);
   size_t size = (size_t)run->run * HEAP_PAGE;
   if (!port_purge((void *)address, size)) return 0;
-  port_purge(state_at(address), (size_t)run->run * PAGE_GRANULES); /* all zero: nothing lives here */
+  port_purge(state_at(address),
+             (size_t)run->run * PAGE_GRANULES); /* all zero: nothing lives here */
   counts.dirty_free -= run->run;
   run->dirty = 0;
   return size;
@@ -190,13 +191,14 @@ struct page *page_heap_span(unsigned class) {
   if (page) {
     size_t first = page_index(page);
     clear_descriptor(page);
-    page->class = (uint8_t)class;
+    page->class = (uint8_t) class;
     page->size = c->size;
     page->reciprocal = c->reciprocal;
     page->words = (uint8_t)((c->cells + 63) / 64);
     uint64_t *allocated = heap.allocated[first];
     unsigned tail = c->cells & 63;
-    if (tail) allocated[page->words - 1] = ~0ull << tail; /* cells that do not exist are never free */
+    if (tail)
+      allocated[page->words - 1] = ~0ull << tail; /* cells that do not exist are never free */
     for (size_t i = 0; i < c->span; i++) {
       if (i) heap.pages[first + i].cells = 0;
       heap.page_first[first + i] = (uint32_t)first;

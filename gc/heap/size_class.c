@@ -21,13 +21,13 @@ static void define(unsigned class, uint32_t size) {
 
 void size_class_init(void) {
   unsigned class = 1;
-  for (uint32_t size = 16; size <= 128; size += 16) define(class++, size);
+  for (uint32_t size = 16; size <= 128; size += 16) define(class ++, size);
   for (uint32_t size = 128; size < SMALL_LIMIT; size *= 2)
-    for (uint32_t quarter = 1; quarter <= 4; quarter++) define(class++, size + size / 4 * quarter);
+    for (uint32_t quarter = 1; quarter <= 4; quarter++) define(class ++, size + size / 4 * quarter);
   CHECK(class == CLASS_SMALL_END);
   class = 1;
   for (uint32_t i = 0; i < SMALL_LIMIT / GRANULE; i++) {
-    while (size_classes[class].size < (i + 1) * GRANULE) class++;
-    size_class_table[i] = (uint8_t)class;
+    while (size_classes[class].size < (i + 1) * GRANULE) class ++;
+    size_class_table[i] = (uint8_t) class;
   }
 }

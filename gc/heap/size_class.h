@@ -9,7 +9,7 @@
 enum {
   GRANULE = 16,
   GRANULE_SHIFT = 4,
-  CLASS_NONE = 0,  /* class 0: a heap page that is not in use */
+  CLASS_NONE = 0, /* class 0: a heap page that is not in use */
   CLASS_SMALL_END = 41,
   CLASS_LARGE = 41, /* a large object: a run of heap pages of its own */
   CLASS_COUNT = 42,

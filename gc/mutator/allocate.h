@@ -34,7 +34,8 @@ static inline uint8_t object_find(const void *pointer, struct cell *cell) {
   return atomic_get(state_at(address));
 }
 
-/* --- the fast paths, inlined into malloc and free ------------------------------------------------ */
+/* --- the fast paths, inlined into malloc and free ------------------------------------------------
+ */
 
 /* The order of the stores matters to a handler that abandons us by longjmp: at every point the
    worst is a cell in no buffer, never one in two places. */

@@ -9,9 +9,9 @@
 #include "ports/port.h"
 
 enum {
-  FIRST_LIMIT = 8,    /* a buffer starts this small and doubles at each refill or flush */
-  TRIM_EVERY = 16,    /* spans taken between two looks for empty pages */
-  COLOUR = 1216,      /* spreads the first cells of pages over the cache's sets */
+  FIRST_LIMIT = 8, /* a buffer starts this small and doubles at each refill or flush */
+  TRIM_EVERY = 16, /* spans taken between two looks for empty pages */
+  COLOUR = 1216,   /* spreads the first cells of pages over the cache's sets */
   COLOUR_MASK = 0x3fff,
 };
 
@@ -24,7 +24,7 @@ static struct {
   struct lock lock; /* the two lists */
   struct mutator *all;
   struct mutator *orphans;
-  bool lost_pages;  /* fork child: pages of threads that do not exist here wait for rescue */
+  bool lost_pages; /* fork child: pages of threads that do not exist here wait for rescue */
 } state;
 
 void mutator_init(void) {
@@ -46,7 +46,7 @@ struct mutator *mutator_adopt(void) {
     lock_release(&state.lock, mask);
   }
   mutator->next_orphan = NULL;
-  for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     uint32_t slots = size_classes[class].slots;
     mutator->buffers[class].limit = slots < FIRST_LIMIT ? slots : FIRST_LIMIT;
   }
@@ -95,7 +95,8 @@ void mutator_flush(void **cells, size_t count) {
   }
 }
 
-/* --- the owner's pages -------------------------------------------------------------------------- */
+/* --- the owner's pages --------------------------------------------------------------------------
+ */
 
 static void enqueue(struct mutator *mutator, struct page *page) {
   struct page_queue *queue = &mutator->queue[page->class];
@@ -162,7 +163,7 @@ static void purge_inside(struct page *page) {
 
 void mutator_trim(struct mutator *mutator) {
   drain_returned(mutator);
-  for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     struct page_queue *queue = &mutator->queue[class];
     struct page **link = &queue->head, *last = NULL, *page;
     while ((page = *link)) {
@@ -322,7 +323,7 @@ void mutator_put(struct mutator *mutator, unsigned class, void *cell) {
 }
 
 void mutator_flush_buffers(struct mutator *mutator) {
-  for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     struct buffer *buffer = &mutator->buffers[class];
     uint32_t count = buffer->count;
     if (!count) continue;
@@ -335,7 +336,7 @@ void mutator_flush_buffers(struct mutator *mutator) {
 
 void mutator_orphan(struct mutator *mutator) {
   mutator_flush_buffers(mutator);
-  for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     struct page *page = mutator->current[class];
     mutator->current[class] = NULL;
     if (page) enqueue(mutator, page);
@@ -350,12 +351,13 @@ void mutator_orphan(struct mutator *mutator) {
 size_t mutator_buffered_bytes(void) {
   size_t bytes = 0;
   for (struct mutator *m = atomic_get(&state.all); m; m = m->next)
-    for (unsigned class = 1; class < CLASS_SMALL_END; class++)
+    for (unsigned class = 1; class < CLASS_SMALL_END; class ++)
       bytes += (size_t)atomic_get(&m->buffers[class].count) * size_classes[class].size;
   return bytes;
 }
 
-/* --- fork ----------------------------------------------------------------------------------------- */
+/* --- fork
+ * ----------------------------------------------------------------------------------------- */
 
 uint64_t mutator_fork_lock(void) { return lock_acquire(&state.lock); }
 void mutator_fork_unlock(uint64_t mask) { lock_release(&state.lock, mask); }
@@ -369,7 +371,7 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
     bool mine = false;
     for (size_t i = 0; i < count; i++) mine |= kept[i] == m;
     if (mine) continue;
-    for (unsigned class = 1; class < CLASS_SMALL_END; class++) {
+    for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
       m->buffers[class].count = 0;
       m->buffers[class].hot = NULL;
       m->current[class] = NULL;

@@ -32,10 +32,10 @@ struct mutator {
   struct buffer buffers[CLASS_COUNT];
   struct page *current[CLASS_SMALL_END];
   struct page_queue queue[CLASS_SMALL_END];
-  struct page *returned;         /* Treiber stack: pushed by any thread, taken whole by the owner */
-  struct mutator *next;          /* in the list of all */
+  struct page *returned; /* Treiber stack: pushed by any thread, taken whole by the owner */
+  struct mutator *next;  /* in the list of all */
   struct mutator *next_orphan;
-  uint32_t busy;                 /* in a slow path: a handler must not use this mutator */
+  uint32_t busy; /* in a slow path: a handler must not use this mutator */
   uint32_t spans_taken;
 };
 

@@ -104,7 +104,8 @@ int thread_list(int *ids, int capacity) {
   return count;
 }
 
-/* The code that was interrupted at `then` is gone when the thread now runs above it on one stack. */
+/* The code that was interrupted at `then` is gone when the thread now runs above it on one stack.
+ */
 static bool is_gone(const struct thread *thread, uintptr_t then, uintptr_t now) {
   return then < now && then >= thread->stack_begin && now < thread->stack_end;
 }

@@ -10,12 +10,12 @@
 enum { HANDLER_LEVELS = 4 };
 
 struct thread {
-  int id;                        /* kernel's task id; 0: record not in use */
-  uintptr_t stack_begin, stack_end; /* both 0: not known, all of its mapping is scanned */
+  int id;                                 /* kernel's task id; 0: record not in use */
+  uintptr_t stack_begin, stack_end;       /* both 0: not known, all of its mapping is scanned */
   struct mutator *levels[HANDLER_LEVELS]; /* [0] its own; others for handlers inside malloc */
   /* The stack pointer at which a handler interrupted this level's mutator, 0: not interrupted. */
   uintptr_t interrupted[HANDLER_LEVELS];
-  struct thread *next;           /* all records */
+  struct thread *next; /* all records */
 };
 
 /* The calling thread's record, set up when first asked for. NULL: out of memory, or the thread

@@ -227,8 +227,7 @@ static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
     if (maps->pagemap >= 0)
       holds = (entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) &&
               (files || !(entries[i] & PAGEMAP_FILE));
-    else
-      holds = resident[i] & 1;
+    else holds = resident[i] & 1;
     if (!holds) continue;
     uintptr_t address = begin + i * KERNEL_PAGE;
     if (count && maps->ranges[count - 1].end == address) {

@@ -80,7 +80,8 @@ _Noreturn void port_abort(void) {
 }
 
 void port_futex_wait(uint32_t *word, uint32_t value, uint64_t nanoseconds) {
-  struct timespec timeout = {(time_t)(nanoseconds / 1000000000u), (long)(nanoseconds % 1000000000u)};
+  struct timespec timeout = {(time_t)(nanoseconds / 1000000000u),
+                             (long)(nanoseconds % 1000000000u)};
   SYSTEM_CALL(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, nanoseconds ? &timeout : NULL, 0, 0);
 }
 

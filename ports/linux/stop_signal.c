@@ -84,8 +84,8 @@ bool port_stop_pending(int thread) {
 #define BIT(number) (1ull << ((number)-1))
 
 /* Faults raised while blocked would kill the process, so they stay open, like the stop signal. */
-static const uint64_t unblockable = BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) |
-                                    BIT(SIGTRAP) | BIT(SIGSYS);
+static const uint64_t unblockable =
+    BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGSYS);
 
 uint64_t port_signals_block(void) {
   uint64_t all = ~(unblockable | BIT(STOP_SIGNAL)), old = 0;

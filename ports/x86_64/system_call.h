@@ -21,15 +21,15 @@ static inline long system_call_6(long number, long a, long b, long c, long d, lo
 #define SYSTEM_CALL_1(n, a) system_call_6(n, (long)(a), 0, 0, 0, 0, 0)
 #define SYSTEM_CALL_2(n, a, b) system_call_6(n, (long)(a), (long)(b), 0, 0, 0, 0)
 #define SYSTEM_CALL_3(n, a, b, c) system_call_6(n, (long)(a), (long)(b), (long)(c), 0, 0, 0)
-#define SYSTEM_CALL_4(n, a, b, c, d) \
+#define SYSTEM_CALL_4(n, a, b, c, d)                                                               \
   system_call_6(n, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
-#define SYSTEM_CALL_5(n, a, b, c, d, e) \
+#define SYSTEM_CALL_5(n, a, b, c, d, e)                                                            \
   system_call_6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
-#define SYSTEM_CALL_6(n, a, b, c, d, e, f) \
+#define SYSTEM_CALL_6(n, a, b, c, d, e, f)                                                         \
   system_call_6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
-#define SYSTEM_CALL(...)                                                                     \
-  SYSTEM_CALL_PICK(__VA_ARGS__, SYSTEM_CALL_6, SYSTEM_CALL_5, SYSTEM_CALL_4, SYSTEM_CALL_3, \
-                   SYSTEM_CALL_2, SYSTEM_CALL_1, SYSTEM_CALL_0)                              \
+#define SYSTEM_CALL(...)                                                                           \
+  SYSTEM_CALL_PICK(__VA_ARGS__, SYSTEM_CALL_6, SYSTEM_CALL_5, SYSTEM_CALL_4, SYSTEM_CALL_3,        \
+                   SYSTEM_CALL_2, SYSTEM_CALL_1, SYSTEM_CALL_0)                                    \
   (__VA_ARGS__)
 
 #endif

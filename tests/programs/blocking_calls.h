@@ -41,150 +41,133 @@ static int limit_ms;
 static pthread_t caller; /* the thread that blocks */
 
 static struct {
-    int pipe[2], pair[2], unlimited[2], datagrams[2];
-    int inet, local; /* listening; the local one's queue is full */
-    int inet_caller, local_caller;
-    struct sockaddr_in inet_address;
-    struct sockaddr_un local_address;
-    socklen_t local_size;
-    int waiters[8], waiter_count;
-    int epoll, semaphores, messages, full_messages, file;
-    sem_t semaphore;
+  int pipe[2], pair[2], unlimited[2], datagrams[2];
+  int inet, local; /* listening; the local one's queue is full */
+  int inet_caller, local_caller;
+  struct sockaddr_in inet_address;
+  struct sockaddr_un local_address;
+  socklen_t local_size;
+  int waiters[8], waiter_count;
+  int epoll, semaphores, messages, full_messages, file;
+  sem_t semaphore;
 } at;
 
 static char large[LARGE];
 
-static void note_signal(int number)
-{
-    (void)number;
+static void note_signal(int number) { (void)number; }
+
+static void set_timeouts(int fd) {
+  struct timeval time = {limit_ms / 1000, limit_ms % 1000 * 1000};
+  CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time) == 0);
+  CHECK(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time) == 0);
 }
 
-static void set_timeouts(int fd)
-{
-    struct timeval time = {limit_ms / 1000, limit_ms % 1000 * 1000};
-    CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time) == 0);
-    CHECK(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time) == 0);
-}
-
-static void listen_locally(void)
-{
-    static int serial;
-    at.local_address.sun_family = AF_UNIX;
-    int length = snprintf(at.local_address.sun_path + 1, sizeof at.local_address.sun_path - 1,
-                          "blocking-%d-%d", (int)getpid(), serial++);
-    at.local_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
-    CHECK((at.local = socket(AF_UNIX, SOCK_STREAM, 0)) >= 0);
-    CHECK(bind(at.local, (struct sockaddr *)&at.local_address, at.local_size) == 0);
-    CHECK(listen(at.local, 1) == 0);
-    for (at.waiter_count = 0; at.waiter_count < 8;) {
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        at.waiters[at.waiter_count++] = fd;
-        if (connect(fd, (struct sockaddr *)&at.local_address, at.local_size) != 0)
-            break;
-    }
-    at.local_caller = socket(AF_UNIX, SOCK_STREAM, 0);
-    set_timeouts(at.local_caller);
+static void listen_locally(void) {
+  static int serial;
+  at.local_address.sun_family = AF_UNIX;
+  int length = snprintf(at.local_address.sun_path + 1, sizeof at.local_address.sun_path - 1,
+                        "blocking-%d-%d", (int)getpid(), serial++);
+  at.local_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+  CHECK((at.local = socket(AF_UNIX, SOCK_STREAM, 0)) >= 0);
+  CHECK(bind(at.local, (struct sockaddr *)&at.local_address, at.local_size) == 0);
+  CHECK(listen(at.local, 1) == 0);
+  for (at.waiter_count = 0; at.waiter_count < 8;) {
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    at.waiters[at.waiter_count++] = fd;
+    if (connect(fd, (struct sockaddr *)&at.local_address, at.local_size) != 0) break;
+  }
+  at.local_caller = socket(AF_UNIX, SOCK_STREAM, 0);
+  set_timeouts(at.local_caller);
 }
 
 /* One listener to accept from, where nobody calls; and a port that answers no call, because its
    queue is full. */
-static void listen_inet(void)
-{
-    socklen_t size = sizeof at.inet_address;
-    at.inet_address = (struct sockaddr_in){.sin_family = AF_INET,
-                                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    CHECK((at.inet = socket(AF_INET, SOCK_STREAM, 0)) >= 0);
-    CHECK(bind(at.inet, (struct sockaddr *)&at.inet_address, size) == 0);
-    CHECK(listen(at.inet, 0) == 0);
-    CHECK(getsockname(at.inet, (struct sockaddr *)&at.inet_address, &size) == 0);
-    set_timeouts(at.inet);
-    at.inet_caller = socket(AF_INET, SOCK_STREAM, 0);
-    set_timeouts(at.inet_caller);
+static void listen_inet(void) {
+  socklen_t size = sizeof at.inet_address;
+  at.inet_address =
+      (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  CHECK((at.inet = socket(AF_INET, SOCK_STREAM, 0)) >= 0);
+  CHECK(bind(at.inet, (struct sockaddr *)&at.inet_address, size) == 0);
+  CHECK(listen(at.inet, 0) == 0);
+  CHECK(getsockname(at.inet, (struct sockaddr *)&at.inet_address, &size) == 0);
+  set_timeouts(at.inet);
+  at.inet_caller = socket(AF_INET, SOCK_STREAM, 0);
+  set_timeouts(at.inet_caller);
 }
 
-static void fill_inet(void)
-{
-    for (int i = 0; i < 4 && at.waiter_count < 8; i++) {
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        at.waiters[at.waiter_count++] = fd;
-        (void)!connect(fd, (struct sockaddr *)&at.inet_address, sizeof at.inet_address);
-    }
+static void fill_inet(void) {
+  for (int i = 0; i < 4 && at.waiter_count < 8; i++) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    at.waiters[at.waiter_count++] = fd;
+    (void)!connect(fd, (struct sockaddr *)&at.inet_address, sizeof at.inet_address);
+  }
 }
 
-static void calls_prepare(void)
-{
-    struct {
-        long type;
-        char text[8];
-    } message = {1, "full"};
-    CHECK(pipe(at.pipe) == 0);
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, at.pair) == 0);
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, at.unlimited) == 0);
-    CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, at.datagrams) == 0);
-    set_timeouts(at.pair[0]);
-    set_timeouts(at.datagrams[0]);
-    listen_locally();
-    listen_inet();
-    struct epoll_event event = {.events = EPOLLIN};
-    CHECK((at.epoll = epoll_create1(0)) >= 0);
-    CHECK(epoll_ctl(at.epoll, EPOLL_CTL_ADD, at.pipe[0], &event) == 0);
-    CHECK((at.semaphores = semget(IPC_PRIVATE, 1, 0600)) >= 0);
-    CHECK((at.messages = msgget(IPC_PRIVATE, 0600)) >= 0);
-    CHECK((at.full_messages = msgget(IPC_PRIVATE, 0600)) >= 0);
-    while (msgsnd(at.full_messages, &message, sizeof message.text, IPC_NOWAIT) == 0) {
-    }
-    CHECK((at.file = memfd_create("blocking", 0)) >= 0);
-    CHECK(ftruncate(at.file, LARGE) == 0);
-    CHECK(sem_init(&at.semaphore, 0, 0) == 0);
+static void calls_prepare(void) {
+  struct {
+    long type;
+    char text[8];
+  } message = {1, "full"};
+  CHECK(pipe(at.pipe) == 0);
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, at.pair) == 0);
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, at.unlimited) == 0);
+  CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, at.datagrams) == 0);
+  set_timeouts(at.pair[0]);
+  set_timeouts(at.datagrams[0]);
+  listen_locally();
+  listen_inet();
+  struct epoll_event event = {.events = EPOLLIN};
+  CHECK((at.epoll = epoll_create1(0)) >= 0);
+  CHECK(epoll_ctl(at.epoll, EPOLL_CTL_ADD, at.pipe[0], &event) == 0);
+  CHECK((at.semaphores = semget(IPC_PRIVATE, 1, 0600)) >= 0);
+  CHECK((at.messages = msgget(IPC_PRIVATE, 0600)) >= 0);
+  CHECK((at.full_messages = msgget(IPC_PRIVATE, 0600)) >= 0);
+  while (msgsnd(at.full_messages, &message, sizeof message.text, IPC_NOWAIT) == 0) {
+  }
+  CHECK((at.file = memfd_create("blocking", 0)) >= 0);
+  CHECK(ftruncate(at.file, LARGE) == 0);
+  CHECK(sem_init(&at.semaphore, 0, 0) == 0);
 }
 
-static void calls_clear(void)
-{
-    int fds[] = {at.pipe[0], at.pipe[1], at.pair[0], at.pair[1], at.unlimited[0], at.unlimited[1],
-                 at.datagrams[0], at.datagrams[1], at.inet, at.local, at.inet_caller,
-                 at.local_caller, at.epoll, at.file};
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        close(fds[i]);
-    while (at.waiter_count > 0)
-        close(at.waiters[--at.waiter_count]);
-    semctl(at.semaphores, 0, IPC_RMID);
-    msgctl(at.messages, IPC_RMID, NULL);
-    msgctl(at.full_messages, IPC_RMID, NULL);
-    sem_destroy(&at.semaphore);
+static void calls_clear(void) {
+  int fds[] = {at.pipe[0],      at.pipe[1],      at.pair[0],      at.pair[1], at.unlimited[0],
+               at.unlimited[1], at.datagrams[0], at.datagrams[1], at.inet,    at.local,
+               at.inet_caller,  at.local_caller, at.epoll,        at.file};
+  for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) close(fds[i]);
+  while (at.waiter_count > 0) close(at.waiters[--at.waiter_count]);
+  semctl(at.semaphores, 0, IPC_RMID);
+  msgctl(at.messages, IPC_RMID, NULL);
+  msgctl(at.full_messages, IPC_RMID, NULL);
+  sem_destroy(&at.semaphore);
 }
 
-static struct timespec limit(void)
-{
-    return (struct timespec){limit_ms / 1000, limit_ms % 1000 * 1000000L};
+static struct timespec limit(void) {
+  return (struct timespec){limit_ms / 1000, limit_ms % 1000 * 1000000L};
 }
 
-static struct timespec limit_from_now(clockid_t clock)
-{
-    struct timespec time, add = limit();
-    clock_gettime(clock, &time);
-    time.tv_sec += add.tv_sec + (time.tv_nsec + add.tv_nsec) / 1000000000;
-    time.tv_nsec = (time.tv_nsec + add.tv_nsec) % 1000000000;
-    return time;
+static struct timespec limit_from_now(clockid_t clock) {
+  struct timespec time, add = limit();
+  clock_gettime(clock, &time);
+  time.tv_sec += add.tv_sec + (time.tv_nsec + add.tv_nsec) / 1000000000;
+  time.tv_nsec = (time.tv_nsec + add.tv_nsec) % 1000000000;
+  return time;
 }
 
 /* Error numbers as results go to errno, so that one rule serves all. */
-static long from_error(int error)
-{
-    if (error != 0)
-        errno = error;
-    return error == 0 ? 0 : -1;
+static long from_error(int error) {
+  if (error != 0) errno = error;
+  return error == 0 ? 0 : -1;
 }
 
-#define CALL(name, ...)                                                                          \
-    static long call_##name(void)                                                                \
-    {                                                                                            \
-        struct timespec time PROGRAM_UNUSED = limit();                                           \
-        struct pollfd entry PROGRAM_UNUSED = {.fd = at.pipe[0], .events = POLLIN};               \
-        char buffer[WHOLE] PROGRAM_UNUSED;                                                       \
-        struct iovec two[2] PROGRAM_UNUSED = {{large, LARGE / 3}, {large, LARGE - LARGE / 3}};   \
-        struct iovec small PROGRAM_UNUSED = {buffer, sizeof buffer};                             \
-        __VA_ARGS__                                                                              \
-    }
+#define CALL(name, ...)                                                                            \
+  static long call_##name(void) {                                                                  \
+    struct timespec time PROGRAM_UNUSED = limit();                                                 \
+    struct pollfd entry PROGRAM_UNUSED = {.fd = at.pipe[0], .events = POLLIN};                     \
+    char buffer[WHOLE] PROGRAM_UNUSED;                                                             \
+    struct iovec two[2] PROGRAM_UNUSED = {{large, LARGE / 3}, {large, LARGE - LARGE / 3}};         \
+    struct iovec small PROGRAM_UNUSED = {buffer, sizeof buffer};                                   \
+    __VA_ARGS__                                                                                    \
+  }
 
 /* Sleeping */
 CALL(nanosleep, return nanosleep(&time, NULL);)
@@ -227,10 +210,9 @@ CALL(aio_suspend, static char byte; static struct aiocb block;
      block = (struct aiocb){.aio_fildes = at.pipe[0], .aio_buf = &byte, .aio_nbytes = 1};
      const struct aiocb *list[] = {&block}; CHECK(aio_read(&block) == 0);
      return aio_suspend(list, 1, &time);)
-static void usr2(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGUSR2);
+static void usr2(sigset_t *set) {
+  sigemptyset(set);
+  sigaddset(set, SIGUSR2);
 }
 CALL(sigtimedwait, sigset_t set; usr2(&set); return sigtimedwait(&set, NULL, &time);)
 CALL(sigwaitinfo, sigset_t set; usr2(&set); return sigwaitinfo(&set, NULL);)
@@ -256,11 +238,10 @@ CALL(connect_local,
      return connect(at.local_caller, (struct sockaddr *)&at.local_address, at.local_size);)
 CALL(connect_inet, fill_inet();
      return connect(at.inet_caller, (struct sockaddr *)&at.inet_address, sizeof at.inet_address);)
-static void fill(int fd)
-{
-    while (send(fd, large, sizeof large, MSG_DONTWAIT) > 0) {
-    }
-    errno = 0;
+static void fill(int fd) {
+  while (send(fd, large, sizeof large, MSG_DONTWAIT) > 0) {
+  }
+  errno = 0;
 }
 CALL(send, fill(at.pair[0]); return send(at.pair[0], buffer, 1, 0);)
 CALL(sendto, fill(at.pair[0]); return sendto(at.pair[0], buffer, 1, 0, NULL, 0);)
@@ -280,7 +261,9 @@ CALL(sendmsg_large, struct msghdr m = {.msg_iov = two, .msg_iovlen = 2};
 CALL(sendmmsg_large, struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = two, .msg_iovlen = 1}},
                                             {.msg_hdr = {.msg_iov = two + 1, .msg_iovlen = 1}}};
      int r = sendmmsg(at.unlimited[0], m, 2, 0);
-     return r < 0 ? r : r < 2 ? (long)m[0].msg_len : (long)m[0].msg_len + (long)m[1].msg_len;)
+     return r < 0   ? r
+            : r < 2 ? (long)m[0].msg_len
+                    : (long)m[0].msg_len + (long)m[1].msg_len;)
 CALL(write_large, return write(at.unlimited[0], large, LARGE);)
 CALL(writev_large, return writev(at.unlimited[0], two, 2);)
 CALL(sendfile_large, return sendfile(at.unlimited[0], at.file, NULL, LARGE);)
@@ -294,83 +277,83 @@ CALL(recvmsg_whole, struct iovec halves[2] = {{buffer, 300}, {buffer + 300, WHOL
 CALL(recvmmsg_whole, struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = &small, .msg_iovlen = 1}},
                                             {.msg_hdr = {.msg_iov = &small, .msg_iovlen = 1}}};
      int r = recvmmsg(at.datagrams[1], m, 2, 0, NULL);
-     return r < 0 ? r : r < 2 ? (long)m[0].msg_len : (long)(m[0].msg_len + m[1].msg_len);)
+     return r < 0   ? r
+            : r < 2 ? (long)m[0].msg_len
+                    : (long)(m[0].msg_len + m[1].msg_len);)
 
 /* What ends the calls that have no limit of their own */
 static void release_byte(void) { CHECK(write(at.pipe[1], "x", 1) == 1); }
-static void release_semaphore(void)
-{
-    struct sembuf give = {0, 1, 0};
-    CHECK(semop(at.semaphores, &give, 1) == 0);
+static void release_semaphore(void) {
+  struct sembuf give = {0, 1, 0};
+  CHECK(semop(at.semaphores, &give, 1) == 0);
 }
-static void release_message(void)
-{
-    struct {
-        long type;
-        char text[8];
-    } message = {1, "message"};
-    CHECK(msgsnd(at.messages, &message, sizeof message.text, 0) == 0);
+static void release_message(void) {
+  struct {
+    long type;
+    char text[8];
+  } message = {1, "message"};
+  CHECK(msgsnd(at.messages, &message, sizeof message.text, 0) == 0);
 }
-static void release_full(void)
-{
-    char message[64];
-    CHECK(msgrcv(at.full_messages, message, 8, 0, 0) == 8);
+static void release_full(void) {
+  char message[64];
+  CHECK(msgrcv(at.full_messages, message, 8, 0, 0) == 8);
 }
 static void release_usr1(void) { pthread_kill(caller, SIGUSR1); }
 static void release_usr2(void) { pthread_kill(caller, SIGUSR2); }
 
-/* A reader that takes its time and the whole; no more comes from a call that was cut short. The first part of a whole is there from the start. */
-static void drain(int fd)
-{
-    CHECK(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
-    static char taken[LARGE / 32];
-    for (size_t done = 0; done < LARGE;) {
-        double end = seconds_now() + 0.5;
-        ssize_t got;
-        while ((got = read(fd, taken, sizeof taken)) < 0 && seconds_now() < end)
-            usleep(1000);
-        if (got <= 0)
-            break;
-        done += (size_t)got;
-        usleep(1000);
-    }
+/* A reader that takes its time and the whole; no more comes from a call that was cut short. The
+ * first part of a whole is there from the start. */
+static void drain(int fd) {
+  CHECK(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+  static char taken[LARGE / 32];
+  for (size_t done = 0; done < LARGE;) {
+    double end = seconds_now() + 0.5;
+    ssize_t got;
+    while ((got = read(fd, taken, sizeof taken)) < 0 && seconds_now() < end) usleep(1000);
+    if (got <= 0) break;
+    done += (size_t)got;
+    usleep(1000);
+  }
 }
 static void release_drain(void) { drain(at.unlimited[1]); }
 static void release_drain_pipe(void) { drain(at.pipe[0]); }
 static void start_whole(void) { CHECK(write(at.unlimited[1], large, WHOLE / 4) == WHOLE / 4); }
 static void start_datagram(void) { CHECK(write(at.datagrams[0], large, WHOLE / 4) == WHOLE / 4); }
-static void release_whole(void)
-{
-    CHECK(write(at.unlimited[1], large, WHOLE / 4) == WHOLE / 4);
-    usleep(5000);
-    CHECK(write(at.unlimited[1], large, WHOLE / 2) == WHOLE / 2);
+static void release_whole(void) {
+  CHECK(write(at.unlimited[1], large, WHOLE / 4) == WHOLE / 4);
+  usleep(5000);
+  CHECK(write(at.unlimited[1], large, WHOLE / 2) == WHOLE / 2);
 }
-static void release_datagram(void)
-{
-    CHECK(write(at.datagrams[0], large, WHOLE * 3 / 4) == WHOLE * 3 / 4);
+static void release_datagram(void) {
+  CHECK(write(at.datagrams[0], large, WHOLE * 3 / 4) == WHOLE * 3 / 4);
 }
 
 struct call {
-    const char *name;
-    long (*run)(void);
-    long result;           /* of a call left alone, */
-    int error;             /*   and errno if that is -1 */
-    void (*release)(void); /* ends the call, after limit_ms; NULL: it ends by itself */
-    void (*start)(void);   /* before it; may be NULL */
-    bool whole;            /* interrupted by the program's own signal it has a part to return */
-    bool coarse;           /* its clock ticks in hundredths of a second */
-    bool not_cancellable;  /* no cancellation point */
+  const char *name;
+  long (*run)(void);
+  long result;           /* of a call left alone, */
+  int error;             /*   and errno if that is -1 */
+  void (*release)(void); /* ends the call, after limit_ms; NULL: it ends by itself */
+  void (*start)(void);   /* before it; may be NULL */
+  bool whole;            /* interrupted by the program's own signal it has a part to return */
+  bool coarse;           /* its clock ticks in hundredths of a second */
+  bool not_cancellable;  /* no cancellation point */
 };
 
-#define LIMITED(name) {#name, call_##name, 0, 0, .release = NULL}
-#define TIMED_OUT(name, error) {#name, call_##name, -1, error, .release = NULL}
-#define COARSE(name, error) {#name, call_##name, -1, error, .coarse = true}
-#define RELEASED(name, result, how) {#name, call_##name, result, 0, .release = how}
-#define SIGNALLED(name) {#name, call_##name, -1, EINTR, .release = release_usr1}
-#define LARGE_ONE(name, how)                                                                     \
-    {#name, call_##name, LARGE, 0, .release = how, .whole = true, .coarse = true}
-#define WHOLE_ONE(name, first, rest)                                                             \
-    {#name, call_##name, WHOLE, 0, .release = rest, .start = first, .whole = true}
+#define LIMITED(name)                                                                              \
+  { #name, call_##name, 0, 0, .release = NULL }
+#define TIMED_OUT(name, error)                                                                     \
+  { #name, call_##name, -1, error, .release = NULL }
+#define COARSE(name, error)                                                                        \
+  { #name, call_##name, -1, error, .coarse = true }
+#define RELEASED(name, result, how)                                                                \
+  { #name, call_##name, result, 0, .release = how }
+#define SIGNALLED(name)                                                                            \
+  { #name, call_##name, -1, EINTR, .release = release_usr1 }
+#define LARGE_ONE(name, how)                                                                       \
+  { #name, call_##name, LARGE, 0, .release = how, .whole = true, .coarse = true }
+#define WHOLE_ONE(name, first, rest)                                                               \
+  { #name, call_##name, WHOLE, 0, .release = rest, .start = first, .whole = true }
 
 static const struct call calls[] = {
     LIMITED(nanosleep),
@@ -439,23 +422,20 @@ static const struct call calls[] = {
 enum { CALLS = sizeof calls / sizeof *calls };
 
 /* SIGUSR1 has a handler without SA_RESTART, SIGUSR2 is blocked for the waits that take it. */
-static void calls_setup(void)
-{
-    struct sigaction action = {.sa_handler = note_signal};
-    sigset_t set;
-    usr2(&set);
-    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
-    signal(SIGPIPE, SIG_IGN);
-    alarm(120);
+static void calls_setup(void) {
+  struct sigaction action = {.sa_handler = note_signal};
+  sigset_t set;
+  usr2(&set);
+  CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+  signal(SIGPIPE, SIG_IGN);
+  alarm(120);
 }
 
 /* Waits, whatever else may be broken here. */
-static void rest_ms(int ms)
-{
-    double end = seconds_now() + ms * 1e-3;
-    for (double left; (left = end - seconds_now()) > 0;)
-        usleep((useconds_t)(left * 1e6) + 1);
+static void rest_ms(int ms) {
+  double end = seconds_now() + ms * 1e-3;
+  for (double left; (left = end - seconds_now()) > 0;) usleep((useconds_t)(left * 1e6) + 1);
 }
 
 #endif

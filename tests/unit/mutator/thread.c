@@ -183,7 +183,8 @@ Test(thread, nested_handlers_each_have_one) {
 
 Test(thread, handlers_that_never_come_back_do_not_use_up_the_levels) {
   thread_set_stack(STACK_BEGIN, STACK_END);
-  for (int i = 0; i < 50; i++) { /* each time main runs on a little higher than it was interrupted */
+  for (int i = 0; i < 50;
+       i++) { /* each time main runs on a little higher than it was interrupted */
     thread_enter_level(depth(100 - (unsigned)i));
     cr_assert(self.real);
     cr_assert(allocate(100, NULL));
