@@ -25,6 +25,7 @@
 #define RECLAIM_BLOCKING_H
 
 #include "base/base.h"
+#include "base/remedy.h"
 #include "mutator/self.h"
 
 #include <errno.h>
@@ -56,6 +57,7 @@ static inline bool stopped_only(struct passage *passage) {
 
   if (LIKELY(stops == passage->stops) || atomic_get(&self.handlers) != passage->handlers)
     return false;
+  if (WITHOUT(restart_calls)) return false;
   passage->stops = stops;
   errno = passage->error;
   return true;

@@ -2,6 +2,7 @@
 #include "collect/roots.h"
 
 #include "base/lock.h"
+#include "base/remedy.h"
 #include "collect/mark.h"
 #include "collect/world.h"
 #include "heap/heap.h"
@@ -97,6 +98,7 @@ static void mark_thread(int id, uintptr_t stack_pointer, uintptr_t handler_stack
   /* The handler's frame lies below the interrupted code on the same stack, or on another. */
   if (handler_stack >= begin && handler_stack < end && handler_stack < lowest)
     lowest = handler_stack;
+  if (WITHOUT(signal_frame)) lowest = stack_pointer;
   if (begin) leave_out(begin, end, lowest);
   mark_word(stack_pointer); /* keeps a stack that was allocated from the heap */
   mark_word(handler_stack);
@@ -145,13 +147,13 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
     state.counts.threads++;
     mark_thread(thread->id, thread->frame.stack_pointer, thread->handler_stack);
     mark_word(thread->frame.alternate_stack);
-    mark_stretch(thread->frame.frame_begin, thread->frame.frame_end);
+    if (!WITHOUT(signal_frame)) mark_stretch(thread->frame.frame_begin, thread->frame.frame_end);
   }
   for (size_t i = 0; i < state.named_count; i++)
     mark_stretch(state.named[i].begin, state.named[i].end);
   mark_pinned();
   state.maps.visit = visit;
-  enum port_maps_result result = port_maps_visit(&state.maps);
+  enum port_maps_result result = WITHOUT(mappings) ? PORT_MAPS_OK : port_maps_visit(&state.maps);
   *counts = state.counts;
   if (result != PORT_MAPS_OK || !mark_drain()) return ROOTS_UNREADABLE;
   return ROOTS_MARKED;

@@ -28,6 +28,9 @@
 #ifndef TEST_LIBRARY
 #define TEST_LIBRARY "build/.libs/libreclaim.so"
 #endif
+#ifndef TEST_WITHOUT
+#define TEST_WITHOUT "build/.libs/libwithout.so"
+#endif
 #ifndef TEST_PROGRAMS
 #define TEST_PROGRAMS "build/tests/programs"
 #endif
@@ -46,6 +49,11 @@ static const char *absolute(const char *variable, const char *fallback, char *bu
 const char *library_path(void) {
   static char path[PATH_MAX];
   return *path ? path : absolute("RECLAIM_TEST_LIBRARY", TEST_LIBRARY, path);
+}
+
+const char *library_without_path(void) {
+  static char path[PATH_MAX];
+  return *path ? path : absolute("RECLAIM_TEST_WITHOUT", TEST_WITHOUT, path);
 }
 
 static const char *programs_path(void) {
@@ -271,6 +279,8 @@ static void describe_command(const struct command *command, struct run *run) {
   size_t size = sizeof run->command_line, used = 0;
   if (command->options != NULL)
     used = (size_t)snprintf(text, size, "RECLAIM=%s ", command->options);
+  if (command->without != NULL)
+    used += (size_t)snprintf(text + used, size - used, "RECLAIM_WITHOUT=%s ", command->without);
   for (int i = 0; command->argv[i] != NULL && used < size; i++)
     used += (size_t)snprintf(text + used, size - used, "%s ", command->argv[i]);
 }
@@ -284,7 +294,7 @@ struct run run_command(const struct command *command) {
     cr_assert_fail("%s: %s", run.directory, strerror(errno));
   describe_command(command, &run);
 
-  char home[160], preload[PATH_MAX + 16], options[1024], path[PATH_MAX + 64];
+  char home[160], preload[PATH_MAX + 16], options[1024], path[PATH_MAX + 64], without[160];
   char *environment[24], *arguments[17];
   size_t n = 0;
   snprintf(home, sizeof home, "HOME=%s", run.directory);
@@ -295,7 +305,12 @@ struct run run_command(const struct command *command) {
   for (size_t i = 0; i < 8 && command->environment[i] != NULL; i++)
     environment[n++] = (char *)command->environment[i];
   if (command->options != NULL) {
-    snprintf(preload, sizeof preload, "LD_PRELOAD=%s", library_path());
+    snprintf(preload, sizeof preload, "LD_PRELOAD=%s",
+             command->without != NULL ? library_without_path() : library_path());
+    if (command->without != NULL) {
+      snprintf(without, sizeof without, "RECLAIM_WITHOUT=%s", command->without);
+      environment[n++] = without;
+    }
     /* The last of two equal names wins: a log that the test names itself stays. */
     snprintf(options, sizeof options, "RECLAIM=log=%s/cycles.%%p%s%s", run.directory,
              *command->options ? "," : "", command->options);

@@ -18,6 +18,7 @@
 struct command {
   const char *argv[16];
   const char *options;        /* value of RECLAIM; NULL: plain malloc, nothing preloaded */
+  const char *without;        /* remedies left out, by the library built for it; NULL: none */
   const char *environment[8]; /* NAME=value, on top of the small fixed environment */
   const char *input;          /* file for standard input, in the inputs; NULL: /dev/null */
   const char *directory;      /* working directory; NULL: a fresh one of this run */
@@ -81,6 +82,7 @@ struct run run_collected(const char *options, unsigned seconds, const char *name
 
 const char *program_path(const char *name); /* a test program, in a static buffer */
 const char *library_path(void);
+const char *library_without_path(void); /* the library that can leave out remedies */
 const char *inputs_path(void);
 
 /* Suites whose tests compete for the two cores or measure memory run one test at a time. */

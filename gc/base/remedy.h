@@ -1,0 +1,33 @@
+/* remedy.h: the remedies against what breaks unmodified programs, by name, so that a test can
+   leave one out and show that the program written for that hazard then fails.
+
+   Only the library that the tests build with RECLAIM_WITHOUT asks at run time (the environment
+   variable RECLAIM_WITHOUT=name+name, read in tests/preload/without.c). Everywhere else
+   WITHOUT(name) is the constant false and costs nothing.
+
+   tests/HAZARDS says which hazard each remedy answers and which test proves it. */
+#ifndef RECLAIM_REMEDY_H
+#define RECLAIM_REMEDY_H
+
+#include "base/base.h"
+
+#define REMEDIES(X)                                                                                \
+  X(mappings)      /* scan what the kernel shows: data, bss, anonymous and private file pages */   \
+  X(signal_frame)  /* scan a stopped thread's registers, vector registers among them */            \
+  X(restart_calls) /* repeat a blocking call that only a stop interrupted */
+
+enum remedy {
+#define REMEDY_NUMBER(name) REMEDY_##name,
+  REMEDIES(REMEDY_NUMBER)
+#undef REMEDY_NUMBER
+      REMEDY_COUNT
+};
+
+#ifdef RECLAIM_WITHOUT
+HIDDEN bool remedy_is_off(enum remedy remedy);
+#define WITHOUT(name) UNLIKELY(remedy_is_off(REMEDY_##name))
+#else
+#define WITHOUT(name) false
+#endif
+
+#endif

@@ -1,0 +1,60 @@
+/* hazards.h: a hazard is a case of a program in tests/programs that meets it under collections, and
+   a remedy in the library that answers it. Each is tested twice: the case holds, and it fails when
+   that one remedy is left out, so that no case is empty. tests/HAZARDS is the list of all. */
+#ifndef TESTS_HAZARDS_H
+#define TESTS_HAZARDS_H
+
+#include "harness.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+struct hazard {
+  struct command command; /* .options NULL means the defaults */
+  const char *remedy;     /* to be left out; NULL: the library cannot do without it (say why) */
+  unsigned cycles;        /* collections that the run must complete at least; 0: 1 */
+};
+
+static inline void hazard_holds(const struct hazard *hazard) {
+  struct command command = hazard->command;
+  const char *options = command.options != NULL ? command.options : "";
+  command.options = NULL;
+  struct run plain = run_command(&command);
+  if (plain.status >> 8 == 77) cr_skip_test("%s", plain.errors);
+  expect_success(&plain);
+  command.options = options;
+  struct run run = run_command(&command);
+  expect_no_false_reclaim(&run);
+  expect_same_result(&plain, &run);
+  expect_cycles(&run, hazard->cycles != 0 ? hazard->cycles : 1);
+  run_discard(&plain);
+  run_discard(&run);
+}
+
+/* Without its remedy the case gives itself away: a check of its own fails, it crashes, it hangs, or
+   the oracle speaks. */
+static inline void hazard_can_fail(const struct hazard *hazard) {
+  struct command command = hazard->command;
+  if (command.options == NULL) command.options = "";
+  command.without = hazard->remedy;
+  struct run run = run_command(&command);
+  if (run.status >> 8 == 77) cr_skip_test("%s", run.errors);
+  cr_assert(run.status >> 8 != 99, "%s", run_describe(&run));
+  cr_assert(run.timed_out || run.status != 0 || run.cycles.false_reclaims != 0,
+            "it held without its remedy: the case proves nothing%s", run_describe(&run));
+  run_discard(&run);
+}
+
+/* HAZARD(identifier, "remedy", .command.argv = {"program", "case"}, ...) */
+#define HAZARD(identifier, left_out, ...)                                                          \
+  static const struct hazard hazard_##identifier = {.remedy = left_out, __VA_ARGS__};              \
+  Test(holds, identifier, .timeout = 150) { hazard_holds(&hazard_##identifier); }                  \
+  Test(can_fail, identifier, .timeout = 150) { hazard_can_fail(&hazard_##identifier); }
+
+/* A hazard whose remedy is how the library is built, and cannot be left out. */
+#define HAZARD_BY_DESIGN(identifier, ...)                                                          \
+  static const struct hazard hazard_##identifier = {__VA_ARGS__};                                  \
+  Test(holds, identifier, .timeout = 150) { hazard_holds(&hazard_##identifier); }
+
+#endif
