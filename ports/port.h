@@ -34,6 +34,22 @@ struct port_frame {
 HIDDEN void port_frame_read(void *ucontext, struct port_frame *frame);
 #define PORT_RED_ZONE 128
 
+#if defined(__x86_64__)
+static inline __attribute__((always_inline)) uintptr_t port_stack_pointer(void) {
+  uintptr_t pointer;
+  __asm__ volatile("mov %%rsp, %0" : "=r"(pointer));
+  return pointer;
+}
+
+/* Defines the function `name`, exported, which calls before() and then jumps to *target: for
+   functions that return twice. Only for functions without arguments. */
+#define PORT_DEFINE_JUMP(name, before, target)                                                     \
+  __asm__("\t.text\n\t.globl " #name "\n\t.type " #name ", @function\n" #name ":\n"                \
+          "\t.cfi_startproc\n\tsub $8, %rsp\n\t.cfi_adjust_cfa_offset 8\n\tcall " #before "\n"     \
+          "\tadd $8, %rsp\n\t.cfi_adjust_cfa_offset -8\n\tjmp *" #target "(%rip)\n"                \
+          "\t.cfi_endproc\n\t.size " #name ", . - " #name "\n")
+#endif
+
 /* --- address space (ports/linux/address_space.c) -----------------------------------------------
  */
 
@@ -101,6 +117,9 @@ typedef void (*port_stop_handler)(uint64_t value, const struct port_frame *frame
 HIDDEN bool port_stop_install(port_stop_handler handler);
 /* Asks one thread to stop. 0, or -3 (ESRCH) when it is gone. */
 HIDDEN int port_stop_thread(int process, int thread, uint64_t value);
+/* Does any signal's handler differ from `gate`? The default, being ignored, and libc's own two
+   signals do not count. */
+HIDDEN bool port_handler_beside(uintptr_t gate);
 /* Is a stop signal queued for a thread of this process that it has not taken? False when that
    cannot be told. */
 HIDDEN bool port_stop_pending(int thread);

@@ -56,6 +56,7 @@ static void *background(void *unused) {
 }
 
 static void make_thread(void) {
+  world_allow_parking();
   if (__atomic_exchange_n(&state.running, 1, __ATOMIC_SEQ_CST)) return;
   pthread_attr_t attributes;
   pthread_t thread;

@@ -6,11 +6,19 @@
    that is left, when since its entry only our stop ran in this thread.
 
    What every wrapper does:
-     struct passage passage = passage_enter();
-     result = libc's own function, so that cancellation works as ever;
+     struct passage passage = passage_enter(each pointer that it was given);
+     result = PARKED(&passage, libc's own function, so that cancellation works as ever);
      repeated while it failed and interrupted(&passage) says that the program need not know.
 
-   Nothing outlives a wrapper's frame: a handler may longjmp out of it, a cancellation unwind it.
+   In a process with threads the thread is parked during the call (mutator/parking.h): a collection
+   holds it there without a signal, and so most calls are not interrupted at all. That is allowed
+   for calls in which libc neither allocates, maps or unmaps memory nor runs code of the program.
+   The arguments are kept in the passage, and the registers of the program's functions that the
+   wrapper's own frame has not saved are pushed there, so that all the thread holds lies above the
+   stack pointer.
+
+   A wrapper's frame is all there is: when a handler runs or a cancellation begins, the thread has
+   left its parking place before; then a handler may longjmp out of it, a cancellation unwind it.
 
    A handler of the program that runs between the check and the repeated call does not interrupt
    it: some 100 ns for each collection, beside the like window between a program's own check and
@@ -26,7 +34,8 @@
 
 #include "base/base.h"
 #include "base/remedy.h"
-#include "mutator/self.h"
+#include "collect/world.h"
+#include "mutator/parking.h"
 
 #include <errno.h>
 #include <time.h>
@@ -40,16 +49,59 @@ static inline void blocking_enter(void) {
   if (UNLIKELY(atomic_get(&blocking_work_due))) blocking_work();
 }
 
+enum { PASSAGE_ARGUMENTS = 5 };
+
 struct passage {
   uint32_t stops;    /* as last seen */
   uint32_t handlers; /* at entry */
   int error;         /* errno at entry: no trace is left of a failure that is made good */
+  bool parked;
+  const volatile void *arguments[PASSAGE_ARGUMENTS]; /* what the kernel may use, kept in view */
 };
 
-static inline struct passage passage_enter(void) {
+/* The pointers that the call was given, in any order. */
+#define passage_enter(...)                                                                         \
+  passage_enter_with((const volatile void *const[PASSAGE_ARGUMENTS]){__VA_ARGS__})
+
+static inline struct passage
+passage_enter_with(const volatile void *const arguments[PASSAGE_ARGUMENTS]) {
   blocking_enter();
-  return (struct passage){atomic_get(&self.stops), atomic_get(&self.handlers), errno};
+  struct passage passage = {atomic_get(&self.stops), atomic_get(&self.handlers), errno, false, {0}};
+  for (int i = 0; i < PASSAGE_ARGUMENTS && !WITHOUT(kept_arguments); i++)
+    passage.arguments[i] = arguments[i];
+  return passage;
 }
+
+/* A vfork child runs in its parent's memory, with its parent's record: it must not park that. */
+HIDDEN COLD bool blocking_is_own_thread(void);
+
+/* Inlined into the wrapper, whose frame __builtin_unwind_init has save all the registers that a
+   callee would save: they belong to the program's functions. The passage is in memory from the
+   first barrier to the second. */
+static inline __attribute__((always_inline)) void park(struct passage *passage) {
+  if (world_parking && self.thread && (LIKELY(!self.lent) || blocking_is_own_thread())) {
+    __builtin_unwind_init();
+    __asm__ volatile("" : "+m"(*passage) : : "memory");
+    passage->parked = parking_enter(self.thread, port_stack_pointer());
+  }
+}
+
+static inline void unpark(struct passage *passage) {
+  __asm__ volatile("" : "+m"(*passage) : : "memory");
+  if (passage->parked) {
+    passage->parked = false;
+    if (UNLIKELY(!parking_leave(self.thread))) world_unpark(self.thread);
+  }
+}
+
+/* Makes a call of libc, parked. */
+#define PARKED(passage, call)                                                                      \
+  __extension__({                                                                                  \
+    park(passage);                                                                                 \
+    __typeof__(call) parked_result_ = (call);                                                      \
+    unpark(passage);                                                                               \
+    parked_result_;                                                                                \
+  })
 
 /* True once for each time that the thread was stopped, while no handler of the program ran. */
 static inline bool stopped_only(struct passage *passage) {
@@ -72,7 +124,7 @@ static inline bool interrupted(struct passage *passage) {
 #define RETRY_AFTER(passage, call, renew)                                                          \
   __extension__({                                                                                  \
     __typeof__(call) result_;                                                                      \
-    while ((result_ = (call)) < 0 && interrupted(passage)) {                                       \
+    while ((result_ = PARKED(passage, call)) < 0 && interrupted(passage)) {                        \
       renew;                                                                                       \
     }                                                                                              \
     result_;                                                                                       \

@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "api/background.h"
+#include "api/blocking.h"
 #include "api/next.h"
 #include "base/identity.h"
 #include "base/lock.h"
@@ -17,6 +18,7 @@
 #include "collect/world.h"
 #include "heap/page_heap.h"
 #include "mutator/thread.h"
+#include "ports/port.h"
 
 bool process_is_vfork_child(void) { return identity_check() == IDENTITY_BORROWED; }
 
@@ -78,4 +80,26 @@ EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void), void (
   return NEXT(__register_atfork)(prepare, parent, child, library);
 }
 
-void process_start(void) { hook_fork(); }
+/* vfork returns twice, so that its caller's frame must be the last: ours is left by a jump. The
+   parent is held in the kernel until the child execs or ends, and the child has its record. */
+HIDDEN void *process_next_vfork;
+
+__attribute__((used)) HIDDEN void process_before_vfork(void);
+void process_before_vfork(void) {
+  if (!process_next_vfork) process_next_vfork = next_symbol("vfork");
+  self.lent = true;
+}
+
+PORT_DEFINE_JUMP(vfork, process_before_vfork, process_next_vfork);
+PORT_DEFINE_JUMP(__vfork, process_before_vfork, process_next_vfork);
+
+bool blocking_is_own_thread(void) {
+  if (identity_check() != IDENTITY_SELF) return false;
+  self.lent = false;
+  return true;
+}
+
+void process_start(void) {
+  process_next_vfork = next_symbol("vfork");
+  hook_fork();
+}

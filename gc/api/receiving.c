@@ -9,23 +9,23 @@
 _Noreturn void __chk_fail(void);
 
 EXPORT ssize_t read(int fd, void *buffer, size_t size) {
-  struct attempt attempt = attempt_begin(fd, POLLIN);
-  ssize_t result = NEXT(read)(fd, buffer, size);
+  struct attempt attempt = attempt_begin(fd, POLLIN, buffer);
+  ssize_t result = PARKED(&attempt.passage, NEXT(read)(fd, buffer, size));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
-    result =
-        attempt.socket ? NEXT(recv)(fd, buffer, size, MSG_DONTWAIT) : NEXT(read)(fd, buffer, size);
+    result = attempt.socket ? NEXT(recv)(fd, buffer, size, MSG_DONTWAIT)
+                            : PARKED(&attempt.passage, NEXT(read)(fd, buffer, size));
   return result;
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *pieces, int count) {
-  struct attempt attempt = attempt_begin(fd, POLLIN);
-  ssize_t result = NEXT(readv)(fd, pieces, count);
+  struct attempt attempt = attempt_begin(fd, POLLIN, pieces);
+  ssize_t result = PARKED(&attempt.passage, NEXT(readv)(fd, pieces, count));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt)) {
     struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count};
-    result =
-        attempt.socket ? NEXT(recvmsg)(fd, &message, MSG_DONTWAIT) : NEXT(readv)(fd, pieces, count);
+    result = attempt.socket ? NEXT(recvmsg)(fd, &message, MSG_DONTWAIT)
+                            : PARKED(&attempt.passage, NEXT(readv)(fd, pieces, count));
   }
   return result;
 }
@@ -66,8 +66,8 @@ static COLD ssize_t receive_rest(struct attempt *attempt, const struct iovec *pi
 }
 
 EXPORT ssize_t recv(int fd, void *buffer, size_t size, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLIN);
-  ssize_t result = NEXT(recv)(fd, buffer, size, flags);
+  struct attempt attempt = attempt_begin(fd, POLLIN, buffer);
+  ssize_t result = PARKED(&attempt.passage, NEXT(recv)(fd, buffer, size, flags));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = NEXT(recv)(fd, buffer, size, flags | MSG_DONTWAIT);
@@ -78,8 +78,9 @@ EXPORT ssize_t recv(int fd, void *buffer, size_t size, int flags) {
 
 EXPORT ssize_t recvfrom(int fd, void *restrict buffer, size_t size, int flags,
                         __SOCKADDR_ARG address, socklen_t *restrict address_size) {
-  struct attempt attempt = attempt_begin(fd, POLLIN);
-  ssize_t result = NEXT(recvfrom)(fd, buffer, size, flags, address, address_size);
+  struct attempt attempt = attempt_begin(fd, POLLIN, buffer, address.__sockaddr__, address_size);
+  ssize_t result =
+      PARKED(&attempt.passage, NEXT(recvfrom)(fd, buffer, size, flags, address, address_size));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = NEXT(recvfrom)(fd, buffer, size, flags | MSG_DONTWAIT, address, address_size);
@@ -91,8 +92,8 @@ EXPORT ssize_t recvfrom(int fd, void *restrict buffer, size_t size, int flags,
 /* With a control buffer the rest stays with the program: descriptors may come with it, and how
    much room was left for them is not known any more. */
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLIN);
-  ssize_t result = NEXT(recvmsg)(fd, message, flags);
+  struct attempt attempt = attempt_begin(fd, POLLIN, message);
+  ssize_t result = PARKED(&attempt.passage, NEXT(recvmsg)(fd, message, flags));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = NEXT(recvmsg)(fd, message, flags | MSG_DONTWAIT);
@@ -117,12 +118,12 @@ static bool forget_interruption(int fd) {
    the time left in *timeout. */
 EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags,
                     struct timespec *timeout) {
-  struct attempt attempt = attempt_begin(fd, POLLIN);
-  int result = NEXT(recvmmsg)(fd, messages, count, flags, timeout);
+  struct attempt attempt = attempt_begin(fd, POLLIN, messages, timeout);
+  int result = PARKED(&attempt.passage, NEXT(recvmmsg)(fd, messages, count, flags, timeout));
   unsigned int done = 0;
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
-    result = NEXT(recvmmsg)(fd, messages, count, flags, timeout);
+    result = PARKED(&attempt.passage, NEXT(recvmmsg)(fd, messages, count, flags, timeout));
   while (result > 0 && UNLIKELY(attempt_disturbed(&attempt))) {
     done += (unsigned int)result;
     bool over = timeout != NULL && timeout->tv_sec == 0 && timeout->tv_nsec == 0;
@@ -130,7 +131,8 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int fl
         !attempt_was_cut(&attempt, flags) || !forget_interruption(fd) ||
         !attempt_more(&attempt, false))
       break;
-    result = NEXT(recvmmsg)(fd, messages + done, count - done, flags, timeout);
+    result =
+        PARKED(&attempt.passage, NEXT(recvmmsg)(fd, messages + done, count - done, flags, timeout));
   }
   if (done == 0) return result;
   errno = attempt.passage.error;

@@ -74,23 +74,23 @@ static inline ssize_t send_all(struct attempt *attempt, const void *buffer, size
 }
 
 EXPORT ssize_t write(int fd, const void *buffer, size_t size) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT);
-  ssize_t result = NEXT(write)(fd, buffer, size);
+  struct attempt attempt = attempt_begin(fd, POLLOUT, buffer);
+  ssize_t result = PARKED(&attempt.passage, NEXT(write)(fd, buffer, size));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
-    result =
-        attempt.socket ? NEXT(send)(fd, buffer, size, MSG_DONTWAIT) : NEXT(write)(fd, buffer, size);
+    result = attempt.socket ? NEXT(send)(fd, buffer, size, MSG_DONTWAIT)
+                            : PARKED(&attempt.passage, NEXT(write)(fd, buffer, size));
   return send_all(&attempt, buffer, size, result, 0);
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *pieces, int count) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT);
-  ssize_t result = NEXT(writev)(fd, pieces, count);
+  struct attempt attempt = attempt_begin(fd, POLLOUT, pieces);
+  ssize_t result = PARKED(&attempt.passage, NEXT(writev)(fd, pieces, count));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt)) {
     struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count};
     result = attempt.socket ? NEXT(sendmsg)(fd, &message, MSG_DONTWAIT)
-                            : NEXT(writev)(fd, pieces, count);
+                            : PARKED(&attempt.passage, NEXT(writev)(fd, pieces, count));
   }
   if (result > 0 && UNLIKELY(attempt_disturbed(&attempt)))
     result = send_rest(&attempt, pieces, (size_t)count, (size_t)result, 0);
@@ -98,8 +98,8 @@ EXPORT ssize_t writev(int fd, const struct iovec *pieces, int count) {
 }
 
 EXPORT ssize_t send(int fd, const void *buffer, size_t size, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT);
-  ssize_t result = NEXT(send)(fd, buffer, size, flags);
+  struct attempt attempt = attempt_begin(fd, POLLOUT, buffer);
+  ssize_t result = PARKED(&attempt.passage, NEXT(send)(fd, buffer, size, flags));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = NEXT(send)(fd, buffer, size, flags | MSG_DONTWAIT);
@@ -108,8 +108,9 @@ EXPORT ssize_t send(int fd, const void *buffer, size_t size, int flags) {
 
 EXPORT ssize_t sendto(int fd, const void *buffer, size_t size, int flags,
                       __CONST_SOCKADDR_ARG address, socklen_t address_size) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT);
-  ssize_t result = NEXT(sendto)(fd, buffer, size, flags, address, address_size);
+  struct attempt attempt = attempt_begin(fd, POLLOUT, buffer, address.__sockaddr__);
+  ssize_t result =
+      PARKED(&attempt.passage, NEXT(sendto)(fd, buffer, size, flags, address, address_size));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = NEXT(sendto)(fd, buffer, size, flags | MSG_DONTWAIT, address, address_size);
@@ -118,8 +119,8 @@ EXPORT ssize_t sendto(int fd, const void *buffer, size_t size, int flags,
 
 /* Control data go with the first part. */
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT);
-  ssize_t result = NEXT(sendmsg)(fd, message, flags);
+  struct attempt attempt = attempt_begin(fd, POLLOUT, message);
+  ssize_t result = PARKED(&attempt.passage, NEXT(sendmsg)(fd, message, flags));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = NEXT(sendmsg)(fd, message, flags | MSG_DONTWAIT);
@@ -130,8 +131,8 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
 
 /* The last message sent may be sent in part only; then it is completed before the others. */
 EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT);
-  int result = NEXT(sendmmsg)(fd, messages, count, flags);
+  struct attempt attempt = attempt_begin(fd, POLLOUT, messages);
+  int result = PARKED(&attempt.passage, NEXT(sendmmsg)(fd, messages, count, flags));
   unsigned int done = 0;
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
@@ -156,16 +157,16 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int fl
 /* The kernel moves the offset, so a repetition goes on where it broke off; it ends at the end of
    the file. */
 EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t size) {
-  struct attempt attempt = attempt_begin(out, POLLOUT);
-  ssize_t result = NEXT(sendfile)(out, in, offset, size);
+  struct attempt attempt = attempt_begin(out, POLLOUT, offset);
+  ssize_t result = PARKED(&attempt.passage, NEXT(sendfile)(out, in, offset, size));
   size_t done = 0;
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
-    result = NEXT(sendfile)(out, in, offset, size);
+    result = PARKED(&attempt.passage, NEXT(sendfile)(out, in, offset, size));
   while (result > 0 && UNLIKELY(attempt_disturbed(&attempt))) {
     done += (size_t)result;
     if (done >= size || !attempt_was_cut(&attempt, 0) || !attempt_more(&attempt, false)) break;
-    result = NEXT(sendfile)(out, in, offset, size - done);
+    result = PARKED(&attempt.passage, NEXT(sendfile)(out, in, offset, size - done));
   }
   if (done == 0) return result;
   errno = attempt.passage.error;

@@ -27,7 +27,8 @@
 #include "api/gate.h"
 #include "api/next.h"
 #include "api/process.h"
-#include "mutator/self.h"
+#include "base/remedy.h"
+#include "collect/world.h"
 
 #include <errno.h>
 
@@ -46,6 +47,8 @@ static void gate(int signo, siginfo_t *info, void *ucontext) {
   uint64_t entry = signals_entry(signo);
 
   atomic_set(&self.handlers, self.handlers + 1);
+  if (self.thread && (atomic_get(&self.thread->parking) & PARKING_PLACE) && !WITHOUT(gate_unparks))
+    world_unpark(self.thread);
   if (UNLIKELY(entry == 0)) return;
   struct gate_state state = gate_enter(ucontext);
   /* Three arguments do a handler of one no harm. No cleanup attribute here: it would tie the
@@ -53,6 +56,8 @@ static void gate(int signo, siginfo_t *info, void *ucontext) {
   ((void (*)(int, siginfo_t *, void *))entry_handler(entry))(signo, info, ucontext);
   gate_leave(state);
 }
+
+void signals_start(void) { world_set_gate((uintptr_t)gate); }
 
 static inline bool is_gate(const struct sigaction *action) { return action->sa_sigaction == gate; }
 

@@ -24,6 +24,8 @@ static inline uintptr_t entry_handler(uint64_t entry) {
 }
 static inline bool entry_has_siginfo(uint64_t entry) { return (entry & ENTRY_SIGINFO) != 0; }
 
+/* Tells the collector which function stands before all handlers. Once, at start. */
+HIDDEN void signals_start(void);
 /* The handler that the gate calls for this signal, as a table word. */
 HIDDEN uint64_t signals_entry(int signo);
 

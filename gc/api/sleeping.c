@@ -22,7 +22,7 @@ static int64_t read_clock(clockid_t clock) {
 
 EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request,
                            struct timespec *rest) {
-  struct passage passage = passage_enter();
+  struct passage passage = passage_enter(request, rest);
   struct timespec left;
   struct timespec unslept; /* the program's own may be *request, which is still needed */
   const struct timespec *next_request = request;
@@ -33,7 +33,8 @@ EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *re
 
   if (relative) start = read_clock(measure);
   errno = passage.error;
-  while ((error = NEXT(clock_nanosleep)(clock, flags, next_request, &unslept)) == EINTR &&
+  while ((error = PARKED(&passage, NEXT(clock_nanosleep)(clock, flags, next_request, &unslept))) ==
+             EINTR &&
          stopped_only(&passage)) {
     if (relative) {
       left = time_left(request, read_clock(measure) - start);
@@ -45,7 +46,7 @@ EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *re
 }
 
 EXPORT int nanosleep(const struct timespec *request, struct timespec *rest) {
-  struct passage passage = passage_enter();
+  struct passage passage = passage_enter(request, rest);
   struct timespec left;
   struct timespec unslept;
   const struct timespec *next_request = request;

@@ -48,7 +48,7 @@ static enum readiness wait_until_ready(struct attempt *attempt, bool promised) {
   for (;;) {
     if (limited) left = time_left(&timeout, clock_now() - attempt->start);
     if (atomic_get(&self.handlers) != attempt->passage.handlers) return HANDLED;
-    int result = NEXT(ppoll)(&entry, 1, limited ? &left : NULL, NULL);
+    int result = PARKED(&attempt->passage, NEXT(ppoll)(&entry, 1, limited ? &left : NULL, NULL));
     if (result < 0 && !interrupted(&attempt->passage)) return HANDLED;
     if (result < 0) continue;
     if (result > 0 && limited && left.tv_sec == 0 && left.tv_nsec == 0) {
@@ -101,19 +101,19 @@ bool attempt_more(struct attempt *attempt, bool promised) {
    may wait for up to the socket's timeout once more. */
 
 EXPORT int accept(int fd, __SOCKADDR_ARG address, socklen_t *restrict size) {
-  struct attempt attempt = attempt_begin(fd, POLLIN);
+  struct attempt attempt = attempt_begin(fd, POLLIN, address.__sockaddr__, size);
   int result;
 
-  do result = NEXT(accept)(fd, address, size);
+  do result = PARKED(&attempt.passage, NEXT(accept)(fd, address, size));
   while (UNLIKELY(result < 0) && errno == EINTR && attempt_again(&attempt));
   return result;
 }
 
 EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict size, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLIN);
+  struct attempt attempt = attempt_begin(fd, POLLIN, address.__sockaddr__, size);
   int result;
 
-  do result = NEXT(accept4)(fd, address, size, flags);
+  do result = PARKED(&attempt.passage, NEXT(accept4)(fd, address, size, flags));
   while (UNLIKELY(result < 0) && errno == EINTR && attempt_again(&attempt));
   return result;
 }
@@ -121,10 +121,10 @@ EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict size, int
 /* A repeated connect joins the one under way, as the kernel's own restart does. Its timeout is
    SO_SNDTIMEO, and all but unix sockets report it as EINPROGRESS. */
 EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT);
+  struct attempt attempt = attempt_begin(fd, POLLOUT, address.__sockaddr__);
   int result;
 
-  do result = NEXT(connect)(fd, address, size);
+  do result = PARKED(&attempt.passage, NEXT(connect)(fd, address, size));
   while (UNLIKELY(result < 0) && errno == EINTR && attempt_again(&attempt));
   if (UNLIKELY(attempt.waiting) && result < 0 && (errno == EAGAIN || errno == EALREADY))
     errno = address.__sockaddr__->sa_family == AF_UNIX ? EAGAIN : EINPROGRESS;

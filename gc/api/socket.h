@@ -10,8 +10,8 @@
 
    struct attempt lives in the wrapper's frame:
 
-     struct attempt attempt = attempt_begin(fd, POLLIN);
-     result = the call;
+     struct attempt attempt = attempt_begin(fd, POLLIN, each pointer that it was given);
+     result = PARKED(&attempt.passage, the call);
      while (result < 0 && attempt_again(&attempt)) result = the call with MSG_DONTWAIT;
 
    The time of entry is known only once the program has set a timeout on any socket (we see
@@ -38,8 +38,13 @@ struct attempt {
 /* Set for good when a socket gets a timeout. Any thread. */
 extern HIDDEN int socket_timeouts_used;
 
-static inline struct attempt attempt_begin(int fd, short events) {
-  return (struct attempt){.passage = passage_enter(),
+/* With the pointers that the call was given. */
+#define attempt_begin(fd, events, ...)                                                             \
+  attempt_begin_with(fd, events, (const volatile void *const[PASSAGE_ARGUMENTS]){__VA_ARGS__})
+
+static inline struct attempt
+attempt_begin_with(int fd, short events, const volatile void *const arguments[PASSAGE_ARGUMENTS]) {
+  return (struct attempt){.passage = passage_enter_with(arguments),
                           .start = clock_now_if(UNLIKELY(atomic_get(&socket_timeouts_used))),
                           .fd = fd,
                           .events = events};

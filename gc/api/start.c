@@ -9,6 +9,7 @@
 #include "api/libraries.h"
 #include "api/next.h"
 #include "api/process.h"
+#include "api/signals.h"
 #include "api/threads.h"
 #include "base/identity.h"
 #include "base/lock.h"
@@ -98,6 +99,7 @@ __attribute__((constructor(101))) static void start(void) {
   if (!start_heap()) return;
   identity_init();
   next_resolve_all();
+  signals_start();
   threads_start();
   process_start();
   if (!options.inherit) remove_from_preload();

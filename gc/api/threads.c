@@ -11,9 +11,11 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <threads.h>
 
 #include "api/libraries.h"
 #include "api/next.h"
+#include "base/remedy.h"
 #include "collect/world.h"
 #include "mutator/thread.h"
 
@@ -33,6 +35,7 @@ static void on_end(void *round) {
 
 static void on_attached(void) {
   world_admit();
+  self.thread->handle = (uintptr_t)pthread_self();
   if (state.has_key)
     pthread_setspecific(state.key, (void *)(uintptr_t)(PTHREAD_DESTRUCTOR_ITERATIONS - 1));
 }
@@ -61,21 +64,58 @@ static void register_stack(void) {
   pthread_attr_destroy(&attributes);
 }
 
-static void *begin_thread(void *pointer) {
+static struct beginning begin(void *pointer) {
   thread_attach(); /* first of all: until then no collection has to know this thread */
   struct beginning beginning = *(struct beginning *)pointer;
   free(pointer);
   register_stack();
+  return beginning;
+}
+
+static void *begin_thread(void *pointer) {
+  struct beginning beginning = begin(pointer);
   return beginning.function(beginning.argument);
+}
+
+static struct beginning *new_beginning(void *(*function)(void *), void *argument) {
+  libraries_catch_up();
+  world_allow_parking();
+  struct beginning *beginning = malloc(sizeof *beginning);
+  if (beginning) *beginning = (struct beginning){function, argument};
+  return beginning;
 }
 
 EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
                           void *(*function)(void *), void *argument) {
-  libraries_catch_up();
-  struct beginning *beginning = malloc(sizeof *beginning);
+  struct beginning *beginning = new_beginning(function, argument);
   if (!beginning) return EAGAIN;
-  *beginning = (struct beginning){function, argument};
   int result = NEXT(pthread_create)(thread, attributes, begin_thread, beginning);
   if (result != 0) free(beginning);
   return result;
+}
+
+/* libc calls its own pthread_create for these. */
+static int begin_thrd(void *pointer) {
+  struct beginning beginning = begin(pointer);
+  return ((thrd_start_t)(void (*)(void))beginning.function)(beginning.argument);
+}
+
+EXPORT int thrd_create(thrd_t *thread, thrd_start_t function, void *argument) {
+  struct beginning *beginning =
+      new_beginning((void *(*)(void *))(void (*)(void))function, argument);
+  if (!beginning) return thrd_nomem;
+  int result = NEXT(thrd_create)(thread, begin_thrd, beginning);
+  if (result != thrd_success) free(beginning);
+  return result;
+}
+
+/* A cancellation unwinds the thread out of its call and runs handlers of the program: it must not
+   be parked any more when that begins, nor ever again, for it may begin at its next call. */
+EXPORT int pthread_cancel(pthread_t thread) {
+  for (struct thread *record = thread_first(); record; record = record->next)
+    if (atomic_get(&record->handle) == (uintptr_t)thread && !WITHOUT(cancel_unparks)) {
+      parking_forbid(record);
+      world_unpark(record);
+    }
+  return NEXT(pthread_cancel)(thread);
 }

@@ -12,9 +12,12 @@
 #include "base/base.h"
 
 #define REMEDIES(X)                                                                                \
-  X(mappings)      /* scan what the kernel shows: data, bss, anonymous and private file pages */   \
-  X(signal_frame)  /* scan a stopped thread's registers, vector registers among them */            \
-  X(restart_calls) /* repeat a blocking call that only a stop interrupted */
+  X(mappings)       /* scan what the kernel shows: data, bss, anonymous and private file pages */  \
+  X(signal_frame)   /* scan a stopped thread's registers, vector registers among them */           \
+  X(gate_unparks)   /* a handler ends the parking of its thread before it runs */                  \
+  X(cancel_unparks) /* so does a cancellation */                                                   \
+  X(kept_arguments) /* what a parked thread's call was given is a root */                          \
+  X(restart_calls)  /* repeat a blocking call that only a stop interrupted */
 
 enum remedy {
 #define REMEDY_NUMBER(name) REMEDY_##name,

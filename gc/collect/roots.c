@@ -22,6 +22,7 @@ static struct {
   struct port_range ours[HEAP_RANGES];
   struct port_range *unused; /* the unused parts of known stacks, sorted */
   size_t unused_count;
+  int process;
   struct roots_counts counts;
   struct lock lock; /* guards named; never taken while the world is stopped */
   struct port_range *named;
@@ -78,23 +79,24 @@ static void leave_out(uintptr_t begin, uintptr_t end, uintptr_t used) {
   state.unused[i] = (struct port_range){begin, used};
 }
 
-static void known_stack(int id, uintptr_t *begin, uintptr_t *end) {
+static void known_stack(int id, const struct thread *thread, uintptr_t *begin, uintptr_t *end) {
   *begin = *end = 0;
-  if (id == port_process_id()) {
+  if (id == state.process) {
     *begin = state.maps.main_stack.begin;
     *end = state.maps.main_stack.end;
     return;
   }
-  const struct thread *thread = thread_find(id);
+  if (!thread || thread->id != id) thread = thread_find(id);
   if (thread && thread->stack_begin) {
     *begin = thread->stack_begin;
     *end = thread->stack_end;
   }
 }
 
-static void mark_thread(int id, uintptr_t stack_pointer, uintptr_t handler_stack) {
+static void mark_thread(int id, const struct thread *record, uintptr_t stack_pointer,
+                        uintptr_t handler_stack) {
   uintptr_t begin, end, lowest = stack_pointer;
-  known_stack(id, &begin, &end);
+  known_stack(id, record, &begin, &end);
   /* The handler's frame lies below the interrupted code on the same stack, or on another. */
   if (handler_stack >= begin && handler_stack < end && handler_stack < lowest)
     lowest = handler_stack;
@@ -139,13 +141,14 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
   state.unused_count = 0;
   size_t stopped;
   const struct stopped_thread *threads = world_threads(&stopped);
-  mark_thread(port_thread_id(), spilled, spilled);
+  state.process = port_process_id();
+  mark_thread(port_thread_id(), self.thread, spilled, spilled);
   mark_word(port_alternate_stack());
   for (size_t i = 0; i < stopped; i++) {
     const struct stopped_thread *thread = &threads[i];
     if (!thread->state) continue; /* gone, or a kernel worker */
     state.counts.threads++;
-    mark_thread(thread->id, thread->frame.stack_pointer, thread->handler_stack);
+    mark_thread(thread->id, thread->record, thread->frame.stack_pointer, thread->handler_stack);
     mark_word(thread->frame.alternate_stack);
     if (!WITHOUT(signal_frame)) mark_stretch(thread->frame.frame_begin, thread->frame.frame_end);
   }

@@ -19,13 +19,21 @@ struct index_entry {
   struct stopped_thread *slot;
 };
 
+enum { NO_SIGNAL = -1, NO_ROOM = -2 }; /* why a thread cannot be asked */
+
+bool world_parking;
+
 static struct {
   struct stopped_thread *slots;
   struct index_entry *index;
   int *ids;
-  size_t count;
-  uint32_t epoch; /* odd while the world is stopped or being stopped; stopped threads wait on it */
-  uint32_t answers;   /* slots filled in this epoch; the collector waits on it */
+  size_t count, held;
+  int process, me; /* of the thread that collects */
+  uint32_t epoch;  /* odd while the world is stopped or being stopped; stopped threads wait on it */
+  uint32_t answers; /* slots filled in this epoch; the collector waits on it */
+  uintptr_t gate;   /* world_set_gate */
+  bool ungated; /* no record tells for sure that its thread is parked: nobody is held any more */
+  bool foreign_tls;   /* a thread was met that runs with another's, and so with its record */
   int silent[SILENT]; /* ids: asked once, not answered yet. A second signal would be queued behind
                          the first, without end for a thread that blocks it. */
 } world;
@@ -65,6 +73,7 @@ static void on_stop(uint64_t value, const struct port_frame *frame) {
   int id = port_thread_id();
   self.stops++;
   no_longer_silent(id);
+  if (self.thread && atomic_get(&self.thread->id) != id) atomic_set(&world.foreign_tls, true);
   if (atomic_get_acquire(&world.epoch) != epoch && !(slot = late(id, &epoch))) return;
   uint64_t expected = (uint64_t)epoch << 2 | ASKED;
   if (!__atomic_compare_exchange_n(&slot->state, &expected, (uint64_t)epoch << 2 | FILLING, false,
@@ -97,28 +106,68 @@ static struct stopped_thread **find_place(int id) {
   }
 }
 
-/* Signals every thread that has no slot yet. The number of new ones, or -1: no signal can be sent,
-   -2: no room. */
-static int ask(const int *ids, int count, int process, int me) {
+/* Gives a thread its slot and signals it. 1, 0: it has a slot already or is gone, or one of
+   the failures. */
+static int ask(int id, const struct thread *record) {
+  struct stopped_thread **place = find_place(id);
+  if (*place) return 0;
+  if (world.count == CAPACITY) return NO_ROOM;
+  struct stopped_thread *slot = *place = &world.slots[world.count];
+  slot->id = id;
+  slot->record = record;
+  atomic_set_release(&slot->state, (uint64_t)world.epoch << 2 | ASKED);
+  uint64_t number = world.count;
+  /* Shown before the silent are looked up: a late signal then finds its slot, or we send another.
+   */
+  __atomic_store_n(&world.count, number + 1, __ATOMIC_SEQ_CST);
+  int result = 0;
+  if (!find_silent(id))
+    result = port_stop_thread(world.process, id, (uint64_t)world.epoch << 16 | number);
+  if (result == 0) return 1;
+  if (result != -3) return NO_SIGNAL;
+  atomic_set(&slot->state, 0); /* ESRCH: gone meanwhile */
+  return 0;
+}
+
+/* A parked thread has stopped already: what it holds lies above the stack pointer it published. */
+static int hold(struct thread *record) {
+  int id = atomic_get_acquire(&record->id);
+  struct stopped_thread **place = find_place(id);
+  if (*place) return 0;
+  if (world.count == CAPACITY) return NO_ROOM;
+  struct stopped_thread *slot = *place = &world.slots[world.count];
+  slot->id = id;
+  slot->record = record;
+  slot->frame = (struct port_frame){.stack_pointer = record->parked_stack,
+                                    .alternate_stack = record->alternate_stack};
+  slot->handler_stack = record->parked_stack;
+  slot->state = (uint64_t)world.epoch << 2 | STOPPED;
+  __atomic_store_n(&world.count, world.count + 1, __ATOMIC_SEQ_CST);
+  world.held++;
+  return 1;
+}
+
+/* Holds or signals all threads of the registry; the number of new ones, or a failure. */
+static int ask_registered(void) {
+  int fresh = 0;
+  for (struct thread *record = thread_first(); record; record = record->next) {
+    int id = atomic_get_acquire(&record->id), result;
+    if (id <= 0 || id == world.me) continue;
+    if (world_parking && !world.ungated && parking_hold(record, world.epoch)) result = hold(record);
+    else result = ask(id, record);
+    if (result < 0) return result;
+    fresh += result;
+  }
+  return fresh;
+}
+
+/* The same for the tasks that the kernel lists. */
+static int ask_listed(int count) {
   int fresh = 0;
   for (int i = 0; i < count; i++) {
-    if (ids[i] == me) continue;
-    struct stopped_thread **place = find_place(ids[i]);
-    if (*place) continue;
-    if (world.count == CAPACITY) return -2;
-    struct stopped_thread *slot = *place = &world.slots[world.count];
-    slot->id = ids[i];
-    atomic_set_release(&slot->state, (uint64_t)world.epoch << 2 | ASKED);
-    uint64_t number = world.count;
-    /* Shown before the silent are looked up: a late signal then finds its slot, or we send another.
-     */
-    __atomic_store_n(&world.count, number + 1, __ATOMIC_SEQ_CST);
-    int result = 0;
-    if (!find_silent(ids[i]))
-      result = port_stop_thread(process, ids[i], (uint64_t)world.epoch << 16 | number);
-    if (result == 0) fresh++;
-    else if (result == -3) atomic_set(&slot->state, 0); /* ESRCH: gone meanwhile */
-    else return -1;
+    int result = world.ids[i] == world.me ? 0 : ask(world.ids[i], NULL);
+    if (result < 0) return result;
+    fresh += result;
   }
   return fresh;
 }
@@ -173,49 +222,83 @@ static void remember_silent(void) {
   }
 }
 
-enum world_result world_stop(void) {
-  if (!world_install()) return WORLD_SIGNAL;
-  world.count = 0;
+/* Does every task of the process stand in a slot, stopped? Each of ours is there once, so that
+   the kernel's count cannot agree by chance. */
+static bool is_whole(void) {
+  size_t stopped = 1;
+  for (size_t i = 0; i < world.count; i++) stopped += world.slots[i].state != 0;
+  return port_count_threads() == (int)stopped;
+}
+
+static enum world_result failure(int result) {
+  return result == NO_ROOM ? WORLD_COUNT : WORLD_SIGNAL;
+}
+
+/* The registry first: when it accounts for all tasks, which is the rule, nothing need be listed.
+   Else rounds until nobody new shows: threads may be made while others are asked. */
+static enum world_result stop_all(uint64_t begin) {
+  for (bool listed = false, all = false;;) {
+    int fresh = ask_registered();
+    if (fresh < 0) return failure(fresh);
+    if (listed) {
+      int before = port_count_threads();
+      int count = port_list_threads(world.ids, CAPACITY);
+      if (count <= 0) return WORLD_TASKS;
+      all = before <= count && port_count_threads() <= count;
+      int more = ask_listed(count);
+      if (more < 0) return failure(more);
+      fresh += more;
+    }
+    if (!await(begin) || port_now() - begin > patience) {
+      remember_silent();
+      return WORLD_TIMEOUT;
+    }
+    if (is_whole() || (listed && all && fresh == 0)) return WORLD_STOPPED;
+    listed = true;
+  }
+}
+
+static enum world_result try_stop(void) {
+  world.count = world.held = 0;
   if (port_count_threads() == 1) {
     __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
     return WORLD_STOPPED;
   }
-  int process = port_process_id(), me = port_thread_id();
-  uint64_t begin = port_now();
+  world.process = port_process_id();
+  world.me = port_thread_id();
   atomic_set(&world.answers, 0);
   __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
-  enum world_result result = WORLD_STOPPED;
-  for (;;) { /* until nobody new shows: threads may be made while we signal others */
-    int before = port_count_threads();
-    int count = port_list_threads(world.ids, CAPACITY);
-    if (count <= 0) {
-      result = WORLD_TASKS;
-      break;
-    }
-    bool whole = before <= count && port_count_threads() <= count;
-    int fresh = ask(world.ids, count, process, me);
-    if (fresh >= 0) {
-      int registered = ask(world.ids, thread_list(world.ids, CAPACITY), process, me);
-      fresh = registered < 0 ? registered : fresh + registered;
-    }
-    if (fresh < 0) {
-      result = fresh == -2 ? WORLD_COUNT : WORLD_SIGNAL;
-      break;
-    }
-    if (fresh == 0 && whole) break;
-    if (!await(begin) || port_now() - begin > patience) {
-      result = WORLD_TIMEOUT;
-      remember_silent();
-      break;
-    }
-  }
+  enum world_result result = stop_all(port_now());
   if (result != WORLD_STOPPED) world_resume();
+  return result;
+}
+
+enum world_result world_stop(void) {
+  if (!world_install()) return WORLD_SIGNAL;
+  enum world_result result = try_stop();
+  /* Nobody can install a handler any more, so that a look now is final for this stop. A raw clone
+     without a TLS of its own could have parked in its creator's name. */
+  if (result == WORLD_STOPPED && world.held &&
+      (atomic_get(&world.foreign_tls) || port_handler_beside(world.gate))) {
+    world.ungated = true;
+    world_resume();
+    result = try_stop();
+  }
   return result;
 }
 
 void world_resume(void) {
   __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
   port_futex_wake(&world.epoch, INT32_MAX);
+}
+
+void world_set_gate(uintptr_t gate) { world.gate = gate; }
+
+void world_allow_parking(void) { atomic_set(&world_parking, true); }
+
+void world_unpark(struct thread *thread) {
+  uint32_t epoch;
+  while (!parking_try_leave(thread, &world.epoch, &epoch)) port_futex_wait(&world.epoch, epoch, 0);
 }
 
 void world_admit(void) {

@@ -12,12 +12,13 @@
 #ifndef RECLAIM_WORLD_H
 #define RECLAIM_WORLD_H
 
-#include "base/base.h"
+#include "mutator/parking.h"
 #include "ports/port.h"
 
 struct stopped_thread {
   int id;
-  uint64_t state; /* epoch << 2 | one of the states in world.c */
+  uint64_t state;              /* epoch << 2 | one of the states in world.c */
+  const struct thread *record; /* its own in the registry; NULL: not known to be there */
   struct port_frame frame;
   uintptr_t handler_stack; /* the stack pointer inside the handler */
 };
@@ -40,6 +41,15 @@ HIDDEN const struct stopped_thread *world_threads(size_t *count);
 /* A thread that has just registered: waits while the world is stopped, since the collector may not
    have seen it. Not while holding a lock of ours. */
 HIDDEN void world_admit(void);
+/* Ends a thread's parking, waiting for the end of a stop that holds it. By the thread itself, in
+   its handlers too, or by one that has forbidden it to park. Keeps errno. */
+HIDDEN COLD void world_unpark(struct thread *thread);
+/* Called once threads are made beside the first: from now on blocking calls park. */
+HIDDEN void world_allow_parking(void);
+extern HIDDEN bool world_parking; /* read by every blocking call */
+/* The function that stands before all handlers of the program: one that does not pass it could run
+   in a parked thread, so parking ends when such a handler shows up. */
+HIDDEN void world_set_gate(uintptr_t gate);
 /* Installs the stop signal's handler again where libc took the number back. */
 HIDDEN bool world_install(void);
 

@@ -18,6 +18,7 @@ struct self {
   uint32_t handlers;       /* how often a handler of the program ran in this thread */
   uint32_t level;          /* nesting of handlers that interrupted the allocator */
   bool ended;              /* the thread's last key destructor has run */
+  bool lent;               /* since a vfork: this may be the child, in our memory */
 };
 
 extern HIDDEN THREAD_LOCAL struct self self;

@@ -49,6 +49,8 @@ static struct thread *attach(void) {
     thread->interrupted[i] = 0;
   }
   thread->levels[0] = mutator;
+  thread->alternate_stack = thread->handle = 0;
+  atomic_set(&thread->parking, 0);
   atomic_set_release(&thread->id, port_thread_id());
   self.level = 0;
   self.thread = thread;
@@ -76,7 +78,7 @@ void thread_detach(void) {
   self.thread = NULL;
   for (unsigned i = 0; i < HANDLER_LEVELS; i++)
     if (thread->levels[i]) mutator_orphan(thread->levels[i]);
-  thread->stack_begin = thread->stack_end = 0;
+  thread->stack_begin = thread->stack_end = thread->handle = 0;
   atomic_set_release(&thread->id, 0);
 }
 
@@ -86,6 +88,10 @@ void thread_set_stack(uintptr_t begin, uintptr_t end) {
   thread->stack_end = end;
   COMPILER_BARRIER();
   thread->stack_begin = begin;
+}
+
+struct thread *thread_first(void) {
+  return atomic_get_acquire(&state.all);
 }
 
 struct thread *thread_find(int id) {

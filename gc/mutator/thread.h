@@ -15,7 +15,11 @@ struct thread {
   struct mutator *levels[HANDLER_LEVELS]; /* [0] its own; others for handlers inside malloc */
   /* The stack pointer at which a handler interrupted this level's mutator, 0: not interrupted. */
   uintptr_t interrupted[HANDLER_LEVELS];
-  struct thread *next; /* all records */
+  uint64_t parking;          /* parking.h */
+  uintptr_t parked_stack;    /* while parked: all that the thread holds lies above */
+  uintptr_t alternate_stack; /* its signal stack as last set, 0: none or not known */
+  uintptr_t handle;          /* what pthreads calls this thread; 0: not known */
+  struct thread *next;       /* all records */
 };
 
 /* The calling thread's record, set up when first asked for. NULL: out of memory, or the thread
@@ -26,6 +30,8 @@ HIDDEN void thread_detach(void);
 HIDDEN void thread_set_stack(uintptr_t begin, uintptr_t end);
 /* Looks up a record by task id; only while the world is stopped or by the thread itself. */
 HIDDEN struct thread *thread_find(int id);
+/* The newest record, in use or not; the others hang on it by `next`. */
+HIDDEN struct thread *thread_first(void);
 /* The ids of all records in use; their number. Seen at least: every thread whose thread_attach
    returned before the call. */
 HIDDEN int thread_list(int *ids, int capacity);

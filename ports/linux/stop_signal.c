@@ -65,6 +65,17 @@ int port_stop_thread(int process, int thread, uint64_t value) {
   return (int)SYSTEM_CALL(SYS_rt_tgsigqueueinfo, process, thread, STOP_SIGNAL, &info);
 }
 
+bool port_handler_beside(uintptr_t gate) {
+  for (int number = 1; number <= 64; number++) {
+    struct kernel_action action;
+    if (number == SIGKILL || number == SIGSTOP || number == 32 || number == STOP_SIGNAL) continue;
+    if (SYSTEM_CALL(SYS_rt_sigaction, number, 0, &action, 8) != 0) return true;
+    uintptr_t handler = (uintptr_t)action.handler;
+    if (handler > (uintptr_t)SIG_IGN && handler != gate) return true;
+  }
+  return false;
+}
+
 bool port_stop_pending(int thread) {
   char path[64], status[4096];
   struct text text = text_in(path, sizeof path - 1);
