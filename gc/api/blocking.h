@@ -6,7 +6,7 @@
    that is left, when since its entry only our stop ran in this thread.
 
    What every wrapper does:
-     struct passage passage = passage_enter(each pointer that it was given);
+     struct passage passage = PASSAGE(each pointer that it was given);
      result = PARKED(&passage, libc's own function, so that cancellation works as ever);
      repeated while it failed and interrupted(&passage) says that the program need not know.
 
@@ -59,18 +59,14 @@ struct passage {
   const volatile void *arguments[PASSAGE_ARGUMENTS]; /* what the kernel may use, kept in view */
 };
 
-/* The pointers that the call was given, in any order. */
-#define passage_enter(...)                                                                         \
-  passage_enter_with((const volatile void *const[PASSAGE_ARGUMENTS]){__VA_ARGS__})
-
-static inline struct passage
-passage_enter_with(const volatile void *const arguments[PASSAGE_ARGUMENTS]) {
-  blocking_enter();
-  struct passage passage = {atomic_get(&self.stops), atomic_get(&self.handlers), errno, false, {0}};
-  for (int i = 0; i < PASSAGE_ARGUMENTS && !WITHOUT(kept_arguments); i++)
-    passage.arguments[i] = arguments[i];
-  return passage;
-}
+/* To initialise one: the pointers that the call was given, in any order. */
+#define PASSAGE(...)                                                                               \
+  {                                                                                                \
+    .stops = (blocking_enter(), atomic_get(&self.stops)), .handlers = atomic_get(&self.handlers),  \
+    .error = errno, .arguments = {                                                                 \
+      __VA_ARGS__                                                                                  \
+    }                                                                                              \
+  }
 
 /* A vfork child runs in its parent's memory, with its parent's record: it must not park that. */
 HIDDEN COLD bool blocking_is_own_thread(void);
@@ -79,10 +75,16 @@ HIDDEN COLD bool blocking_is_own_thread(void);
    callee would save: they belong to the program's functions. The passage is in memory from the
    first barrier to the second. */
 static inline __attribute__((always_inline)) void park(struct passage *passage) {
-  if (world_parking && self.thread && (LIKELY(!self.lent) || blocking_is_own_thread())) {
+  if (world_parking && self.thread && (LIKELY(!self.lent) || blocking_is_own_thread()) &&
+      !WITHOUT(parking)) {
     __builtin_unwind_init();
+    for (int i = 0; i < PASSAGE_ARGUMENTS && WITHOUT(kept_arguments); i++)
+      passage->arguments[i] = NULL;
     __asm__ volatile("" : "+m"(*passage) : : "memory");
-    passage->parked = parking_enter(self.thread, port_stack_pointer());
+    uintptr_t lowest = port_stack_pointer();
+    if (WITHOUT(kept_arguments)) lowest += PORT_RED_ZONE; /* libc has pushed them there */
+    if (WITHOUT(parked_frame)) lowest = (uintptr_t)__builtin_frame_address(0) + 16 + PORT_RED_ZONE;
+    passage->parked = parking_enter(self.thread, lowest);
   }
 }
 

@@ -15,7 +15,7 @@
 #include <threads.h>
 
 EXPORT int pthread_cond_wait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex) {
-  struct passage passage = passage_enter(condition, mutex);
+  struct passage passage = PASSAGE(condition, mutex);
 
   return PARKED(&passage, NEXT(pthread_cond_wait)(condition, mutex));
 }
@@ -23,7 +23,7 @@ EXPORT int pthread_cond_wait(pthread_cond_t *restrict condition, pthread_mutex_t
 EXPORT int pthread_cond_timedwait(pthread_cond_t *restrict condition,
                                   pthread_mutex_t *restrict mutex,
                                   const struct timespec *restrict end) {
-  struct passage passage = passage_enter(condition, mutex, end);
+  struct passage passage = PASSAGE(condition, mutex, end);
 
   return PARKED(&passage, NEXT(pthread_cond_timedwait)(condition, mutex, end));
 }
@@ -31,64 +31,64 @@ EXPORT int pthread_cond_timedwait(pthread_cond_t *restrict condition,
 EXPORT int pthread_cond_clockwait(pthread_cond_t *restrict condition,
                                   pthread_mutex_t *restrict mutex, clockid_t clock,
                                   const struct timespec *restrict end) {
-  struct passage passage = passage_enter(condition, mutex, end);
+  struct passage passage = PASSAGE(condition, mutex, end);
 
   return PARKED(&passage, NEXT(pthread_cond_clockwait)(condition, mutex, clock, end));
 }
 
 EXPORT int cnd_wait(cnd_t *condition, mtx_t *mutex) {
-  struct passage passage = passage_enter(condition, mutex);
+  struct passage passage = PASSAGE(condition, mutex);
 
   return PARKED(&passage, NEXT(cnd_wait)(condition, mutex));
 }
 
 EXPORT int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex,
                          const struct timespec *restrict end) {
-  struct passage passage = passage_enter(condition, mutex, end);
+  struct passage passage = PASSAGE(condition, mutex, end);
 
   return PARKED(&passage, NEXT(cnd_timedwait)(condition, mutex, end));
 }
 
 EXPORT int sem_wait(sem_t *semaphore) {
-  struct passage passage = passage_enter(semaphore);
+  struct passage passage = PASSAGE(semaphore);
 
   return PARKED(&passage, NEXT(sem_wait)(semaphore));
 }
 
 EXPORT int sigwait(const sigset_t *restrict set, int *restrict signo) {
-  struct passage passage = passage_enter(set, signo);
+  struct passage passage = PASSAGE(set, signo);
 
   return PARKED(&passage, NEXT(sigwait)(set, signo));
 }
 
 EXPORT int flock(int fd, int operation) {
-  struct passage passage = passage_enter(NULL);
+  struct passage passage = PASSAGE(NULL);
 
   return PARKED(&passage, NEXT(flock)(fd, operation));
 }
 
 EXPORT ssize_t mq_receive(mqd_t queue, char *message, size_t size, unsigned *priority) {
-  struct passage passage = passage_enter(message, priority);
+  struct passage passage = PASSAGE(message, priority);
 
   return PARKED(&passage, NEXT(mq_receive)(queue, message, size, priority));
 }
 
 EXPORT ssize_t mq_timedreceive(mqd_t queue, char *restrict message, size_t size,
                                unsigned *restrict priority, const struct timespec *restrict end) {
-  struct passage passage = passage_enter(message, priority, end);
+  struct passage passage = PASSAGE(message, priority, end);
 
   return PARKED(&passage, NEXT(mq_timedreceive)(queue, message, size, priority, end));
 }
 
 EXPORT int mq_send(mqd_t queue, const char *message, size_t size, unsigned priority) {
-  struct passage passage = passage_enter(message);
+  struct passage passage = PASSAGE(message);
 
   return PARKED(&passage, NEXT(mq_send)(queue, message, size, priority));
 }
 
 EXPORT int mq_timedsend(mqd_t queue, const char *message, size_t size, unsigned priority,
                         const struct timespec *end) {
-  struct passage passage = passage_enter(message, end);
+  struct passage passage = PASSAGE(message, end);
 
   return PARKED(&passage, NEXT(mq_timedsend)(queue, message, size, priority, end));
 }
@@ -96,31 +96,31 @@ EXPORT int mq_timedsend(mqd_t queue, const char *message, size_t size, unsigned 
 /* Children */
 
 EXPORT pid_t wait(int *status) {
-  struct passage passage = passage_enter(status);
+  struct passage passage = PASSAGE(status);
 
   return PARKED(&passage, NEXT(wait)(status));
 }
 
 EXPORT pid_t waitpid(pid_t child, int *status, int options) {
-  struct passage passage = passage_enter(status);
+  struct passage passage = PASSAGE(status);
 
   return PARKED(&passage, NEXT(waitpid)(child, status, options));
 }
 
 EXPORT int waitid(idtype_t kind, id_t id, siginfo_t *info, int options) {
-  struct passage passage = passage_enter(info);
+  struct passage passage = PASSAGE(info);
 
   return PARKED(&passage, NEXT(waitid)(kind, id, info, options));
 }
 
 EXPORT pid_t wait3(int *status, int options, struct rusage *usage) {
-  struct passage passage = passage_enter(status, usage);
+  struct passage passage = PASSAGE(status, usage);
 
   return PARKED(&passage, NEXT(wait3)(status, options, usage));
 }
 
 EXPORT pid_t wait4(pid_t child, int *status, int options, struct rusage *usage) {
-  struct passage passage = passage_enter(status, usage);
+  struct passage passage = PASSAGE(status, usage);
 
   return PARKED(&passage, NEXT(wait4)(child, status, options, usage));
 }

@@ -14,7 +14,7 @@ static bool is_positive(const struct timespec *time) {
 }
 
 EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout) {
-  struct passage passage = passage_enter(fds);
+  struct passage passage = PASSAGE(fds);
   int64_t start = clock_now_if(timeout > 0);
   int left = timeout;
 
@@ -24,7 +24,7 @@ EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout) {
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                  const sigset_t *mask) {
-  struct passage passage = passage_enter(fds, timeout, mask);
+  struct passage passage = PASSAGE(fds, timeout, mask);
   int64_t start = clock_now_if(is_positive(timeout));
   const struct timespec *request = timeout;
   struct timespec left;
@@ -51,7 +51,7 @@ EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *
    does not know of the time the thread was held, so it is set anew. The sets are unchanged. */
 EXPORT int select(int count, fd_set *restrict readable, fd_set *restrict writable,
                   fd_set *restrict exceptional, struct timeval *restrict timeout) {
-  struct passage passage = passage_enter(readable, writable, exceptional, timeout);
+  struct passage passage = PASSAGE(readable, writable, exceptional, timeout);
   struct timespec request = {0, 0};
 
   if (timeout != NULL) {
@@ -72,7 +72,7 @@ EXPORT int select(int count, fd_set *restrict readable, fd_set *restrict writabl
 EXPORT int pselect(int count, fd_set *restrict readable, fd_set *restrict writable,
                    fd_set *restrict exceptional, const struct timespec *restrict timeout,
                    const sigset_t *restrict mask) {
-  struct passage passage = passage_enter(readable, writable, exceptional, timeout, mask);
+  struct passage passage = PASSAGE(readable, writable, exceptional, timeout, mask);
   int64_t start = clock_now_if(is_positive(timeout));
   const struct timespec *next_timeout = timeout;
   struct timespec left;
@@ -83,7 +83,7 @@ EXPORT int pselect(int count, fd_set *restrict readable, fd_set *restrict writab
 }
 
 EXPORT int epoll_wait(int epoll, struct epoll_event *events, int capacity, int timeout) {
-  struct passage passage = passage_enter(events);
+  struct passage passage = PASSAGE(events);
   int64_t start = clock_now_if(timeout > 0);
   int left = timeout;
 
@@ -93,7 +93,7 @@ EXPORT int epoll_wait(int epoll, struct epoll_event *events, int capacity, int t
 
 EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int capacity, int timeout,
                        const sigset_t *mask) {
-  struct passage passage = passage_enter(events, mask);
+  struct passage passage = PASSAGE(events, mask);
   int64_t start = clock_now_if(timeout > 0);
   int left = timeout;
 
@@ -104,7 +104,7 @@ EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int capacity, int 
 /* The kernel reads *timeout itself: a bad pointer is its EFAULT, so do not look. */
 EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int capacity,
                         const struct timespec *timeout, const sigset_t *mask) {
-  struct passage passage = passage_enter(events, timeout, mask);
+  struct passage passage = PASSAGE(events, timeout, mask);
   int64_t start = clock_now_if(timeout != NULL);
   const struct timespec *request = timeout;
   struct timespec left;

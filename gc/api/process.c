@@ -14,6 +14,7 @@
 #include "api/next.h"
 #include "base/identity.h"
 #include "base/lock.h"
+#include "base/remedy.h"
 #include "collect/cycle.h"
 #include "collect/world.h"
 #include "heap/page_heap.h"
@@ -94,7 +95,7 @@ PORT_DEFINE_JUMP(vfork, process_before_vfork, process_next_vfork);
 PORT_DEFINE_JUMP(__vfork, process_before_vfork, process_next_vfork);
 
 bool blocking_is_own_thread(void) {
-  if (identity_check() != IDENTITY_SELF) return false;
+  if (identity_check() != IDENTITY_SELF && !WITHOUT(lent_memory)) return false;
   self.lent = false;
   return true;
 }

@@ -9,7 +9,7 @@
 _Noreturn void __chk_fail(void);
 
 EXPORT ssize_t read(int fd, void *buffer, size_t size) {
-  struct attempt attempt = attempt_begin(fd, POLLIN, buffer);
+  struct attempt attempt = ATTEMPT(fd, POLLIN, buffer);
   ssize_t result = PARKED(&attempt.passage, NEXT(read)(fd, buffer, size));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
@@ -19,7 +19,7 @@ EXPORT ssize_t read(int fd, void *buffer, size_t size) {
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *pieces, int count) {
-  struct attempt attempt = attempt_begin(fd, POLLIN, pieces);
+  struct attempt attempt = ATTEMPT(fd, POLLIN, pieces);
   ssize_t result = PARKED(&attempt.passage, NEXT(readv)(fd, pieces, count));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt)) {
@@ -66,7 +66,7 @@ static COLD ssize_t receive_rest(struct attempt *attempt, const struct iovec *pi
 }
 
 EXPORT ssize_t recv(int fd, void *buffer, size_t size, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLIN, buffer);
+  struct attempt attempt = ATTEMPT(fd, POLLIN, buffer);
   ssize_t result = PARKED(&attempt.passage, NEXT(recv)(fd, buffer, size, flags));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
@@ -78,7 +78,7 @@ EXPORT ssize_t recv(int fd, void *buffer, size_t size, int flags) {
 
 EXPORT ssize_t recvfrom(int fd, void *restrict buffer, size_t size, int flags,
                         __SOCKADDR_ARG address, socklen_t *restrict address_size) {
-  struct attempt attempt = attempt_begin(fd, POLLIN, buffer, address.__sockaddr__, address_size);
+  struct attempt attempt = ATTEMPT(fd, POLLIN, buffer, address.__sockaddr__, address_size);
   ssize_t result =
       PARKED(&attempt.passage, NEXT(recvfrom)(fd, buffer, size, flags, address, address_size));
 
@@ -92,7 +92,7 @@ EXPORT ssize_t recvfrom(int fd, void *restrict buffer, size_t size, int flags,
 /* With a control buffer the rest stays with the program: descriptors may come with it, and how
    much room was left for them is not known any more. */
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLIN, message);
+  struct attempt attempt = ATTEMPT(fd, POLLIN, message);
   ssize_t result = PARKED(&attempt.passage, NEXT(recvmsg)(fd, message, flags));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
@@ -118,7 +118,7 @@ static bool forget_interruption(int fd) {
    the time left in *timeout. */
 EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags,
                     struct timespec *timeout) {
-  struct attempt attempt = attempt_begin(fd, POLLIN, messages, timeout);
+  struct attempt attempt = ATTEMPT(fd, POLLIN, messages, timeout);
   int result = PARKED(&attempt.passage, NEXT(recvmmsg)(fd, messages, count, flags, timeout));
   unsigned int done = 0;
 

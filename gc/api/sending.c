@@ -74,7 +74,7 @@ static inline ssize_t send_all(struct attempt *attempt, const void *buffer, size
 }
 
 EXPORT ssize_t write(int fd, const void *buffer, size_t size) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT, buffer);
+  struct attempt attempt = ATTEMPT(fd, POLLOUT, buffer);
   ssize_t result = PARKED(&attempt.passage, NEXT(write)(fd, buffer, size));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
@@ -84,7 +84,7 @@ EXPORT ssize_t write(int fd, const void *buffer, size_t size) {
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *pieces, int count) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT, pieces);
+  struct attempt attempt = ATTEMPT(fd, POLLOUT, pieces);
   ssize_t result = PARKED(&attempt.passage, NEXT(writev)(fd, pieces, count));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt)) {
@@ -98,7 +98,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *pieces, int count) {
 }
 
 EXPORT ssize_t send(int fd, const void *buffer, size_t size, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT, buffer);
+  struct attempt attempt = ATTEMPT(fd, POLLOUT, buffer);
   ssize_t result = PARKED(&attempt.passage, NEXT(send)(fd, buffer, size, flags));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
@@ -108,7 +108,7 @@ EXPORT ssize_t send(int fd, const void *buffer, size_t size, int flags) {
 
 EXPORT ssize_t sendto(int fd, const void *buffer, size_t size, int flags,
                       __CONST_SOCKADDR_ARG address, socklen_t address_size) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT, buffer, address.__sockaddr__);
+  struct attempt attempt = ATTEMPT(fd, POLLOUT, buffer, address.__sockaddr__);
   ssize_t result =
       PARKED(&attempt.passage, NEXT(sendto)(fd, buffer, size, flags, address, address_size));
 
@@ -119,7 +119,7 @@ EXPORT ssize_t sendto(int fd, const void *buffer, size_t size, int flags,
 
 /* Control data go with the first part. */
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT, message);
+  struct attempt attempt = ATTEMPT(fd, POLLOUT, message);
   ssize_t result = PARKED(&attempt.passage, NEXT(sendmsg)(fd, message, flags));
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
@@ -131,7 +131,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
 
 /* The last message sent may be sent in part only; then it is completed before the others. */
 EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT, messages);
+  struct attempt attempt = ATTEMPT(fd, POLLOUT, messages);
   int result = PARKED(&attempt.passage, NEXT(sendmmsg)(fd, messages, count, flags));
   unsigned int done = 0;
 
@@ -157,7 +157,7 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int fl
 /* The kernel moves the offset, so a repetition goes on where it broke off; it ends at the end of
    the file. */
 EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t size) {
-  struct attempt attempt = attempt_begin(out, POLLOUT, offset);
+  struct attempt attempt = ATTEMPT(out, POLLOUT, offset);
   ssize_t result = PARKED(&attempt.passage, NEXT(sendfile)(out, in, offset, size));
   size_t done = 0;
 

@@ -22,7 +22,7 @@ static int64_t read_clock(clockid_t clock) {
 
 EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request,
                            struct timespec *rest) {
-  struct passage passage = passage_enter(request, rest);
+  struct passage passage = PASSAGE(request, rest);
   struct timespec left;
   struct timespec unslept; /* the program's own may be *request, which is still needed */
   const struct timespec *next_request = request;
@@ -46,7 +46,7 @@ EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *re
 }
 
 EXPORT int nanosleep(const struct timespec *request, struct timespec *rest) {
-  struct passage passage = passage_enter(request, rest);
+  struct passage passage = PASSAGE(request, rest);
   struct timespec left;
   struct timespec unslept;
   const struct timespec *next_request = request;

@@ -101,7 +101,7 @@ bool attempt_more(struct attempt *attempt, bool promised) {
    may wait for up to the socket's timeout once more. */
 
 EXPORT int accept(int fd, __SOCKADDR_ARG address, socklen_t *restrict size) {
-  struct attempt attempt = attempt_begin(fd, POLLIN, address.__sockaddr__, size);
+  struct attempt attempt = ATTEMPT(fd, POLLIN, address.__sockaddr__, size);
   int result;
 
   do result = PARKED(&attempt.passage, NEXT(accept)(fd, address, size));
@@ -110,7 +110,7 @@ EXPORT int accept(int fd, __SOCKADDR_ARG address, socklen_t *restrict size) {
 }
 
 EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict size, int flags) {
-  struct attempt attempt = attempt_begin(fd, POLLIN, address.__sockaddr__, size);
+  struct attempt attempt = ATTEMPT(fd, POLLIN, address.__sockaddr__, size);
   int result;
 
   do result = PARKED(&attempt.passage, NEXT(accept4)(fd, address, size, flags));
@@ -121,7 +121,7 @@ EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict size, int
 /* A repeated connect joins the one under way, as the kernel's own restart does. Its timeout is
    SO_SNDTIMEO, and all but unix sockets report it as EINPROGRESS. */
 EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size) {
-  struct attempt attempt = attempt_begin(fd, POLLOUT, address.__sockaddr__);
+  struct attempt attempt = ATTEMPT(fd, POLLOUT, address.__sockaddr__);
   int result;
 
   do result = PARKED(&attempt.passage, NEXT(connect)(fd, address, size));

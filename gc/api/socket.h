@@ -10,7 +10,7 @@
 
    struct attempt lives in the wrapper's frame:
 
-     struct attempt attempt = attempt_begin(fd, POLLIN, each pointer that it was given);
+     struct attempt attempt = ATTEMPT(fd, POLLIN, each pointer that it was given);
      result = PARKED(&attempt.passage, the call);
      while (result < 0 && attempt_again(&attempt)) result = the call with MSG_DONTWAIT;
 
@@ -38,17 +38,13 @@ struct attempt {
 /* Set for good when a socket gets a timeout. Any thread. */
 extern HIDDEN int socket_timeouts_used;
 
-/* With the pointers that the call was given. */
-#define attempt_begin(fd, events, ...)                                                             \
-  attempt_begin_with(fd, events, (const volatile void *const[PASSAGE_ARGUMENTS]){__VA_ARGS__})
-
-static inline struct attempt
-attempt_begin_with(int fd, short events, const volatile void *const arguments[PASSAGE_ARGUMENTS]) {
-  return (struct attempt){.passage = passage_enter_with(arguments),
-                          .start = clock_now_if(UNLIKELY(atomic_get(&socket_timeouts_used))),
-                          .fd = fd,
-                          .events = events};
-}
+/* To initialise one, with the pointers that the call was given. */
+#define ATTEMPT(descriptor, waited_for, ...)                                                       \
+  {                                                                                                \
+    .passage = PASSAGE(__VA_ARGS__),                                                               \
+    .start = clock_now_if(UNLIKELY(atomic_get(&socket_timeouts_used))), .fd = (descriptor),        \
+    .events = (waited_for)                                                                         \
+  }
 
 /* After a failure: true to try again, without blocking if attempt->socket. False leaves in errno
    what the program shall see. */

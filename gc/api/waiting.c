@@ -12,27 +12,27 @@
 #include <unistd.h>
 
 EXPORT int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict end) {
-  struct passage passage = passage_enter(semaphore, end);
+  struct passage passage = PASSAGE(semaphore, end);
 
   return RETRY(&passage, NEXT(sem_timedwait)(semaphore, end));
 }
 
 EXPORT int sem_clockwait(sem_t *restrict semaphore, clockid_t clock,
                          const struct timespec *restrict end) {
-  struct passage passage = passage_enter(semaphore, end);
+  struct passage passage = PASSAGE(semaphore, end);
 
   return RETRY(&passage, NEXT(sem_clockwait)(semaphore, clock, end));
 }
 
 EXPORT int semop(int set, struct sembuf *operations, size_t count) {
-  struct passage passage = passage_enter(operations);
+  struct passage passage = PASSAGE(operations);
 
   return RETRY(&passage, NEXT(semop)(set, operations, count));
 }
 
 EXPORT int semtimedop(int set, struct sembuf *operations, size_t count,
                       const struct timespec *timeout) {
-  struct passage passage = passage_enter(operations, timeout);
+  struct passage passage = PASSAGE(operations, timeout);
   int64_t start = clock_now_if(timeout != NULL);
   const struct timespec *request = timeout;
   struct timespec left;
@@ -42,20 +42,20 @@ EXPORT int semtimedop(int set, struct sembuf *operations, size_t count,
 }
 
 EXPORT ssize_t msgrcv(int queue, void *message, size_t size, long type, int flags) {
-  struct passage passage = passage_enter(message);
+  struct passage passage = PASSAGE(message);
 
   return RETRY(&passage, NEXT(msgrcv)(queue, message, size, type, flags));
 }
 
 EXPORT int msgsnd(int queue, const void *message, size_t size, int flags) {
-  struct passage passage = passage_enter(message);
+  struct passage passage = PASSAGE(message);
 
   return RETRY(&passage, NEXT(msgsnd)(queue, message, size, flags));
 }
 
 EXPORT int aio_suspend(const struct aiocb *const list[], int count,
                        const struct timespec *restrict timeout) {
-  struct passage passage = passage_enter(list, timeout);
+  struct passage passage = PASSAGE(list, timeout);
   int64_t start = clock_now_if(timeout != NULL);
   const struct timespec *next_timeout = timeout;
   struct timespec left;
@@ -75,7 +75,7 @@ EXPORT int aio_suspend64(const struct aiocb64 *const list[], int count,
 
 EXPORT int sigtimedwait(const sigset_t *restrict set, siginfo_t *restrict info,
                         const struct timespec *restrict timeout) {
-  struct passage passage = passage_enter(set, info, timeout);
+  struct passage passage = PASSAGE(set, info, timeout);
   int64_t start = clock_now_if(timeout != NULL);
   const struct timespec *next_timeout = timeout;
   struct timespec left;
@@ -85,19 +85,19 @@ EXPORT int sigtimedwait(const sigset_t *restrict set, siginfo_t *restrict info,
 }
 
 EXPORT int sigwaitinfo(const sigset_t *restrict set, siginfo_t *restrict info) {
-  struct passage passage = passage_enter(set, info);
+  struct passage passage = PASSAGE(set, info);
 
   return RETRY(&passage, NEXT(sigwaitinfo)(set, info));
 }
 
 EXPORT int sigsuspend(const sigset_t *mask) {
-  struct passage passage = passage_enter(mask);
+  struct passage passage = PASSAGE(mask);
 
   return RETRY(&passage, NEXT(sigsuspend)(mask));
 }
 
 EXPORT int pause(void) {
-  struct passage passage = passage_enter(NULL);
+  struct passage passage = PASSAGE(NULL);
 
   return RETRY(&passage, NEXT(pause)());
 }
@@ -106,7 +106,7 @@ EXPORT int pause(void) {
    signal number, while the symbol of that name takes a mask. */
 EXPORT int __sigpause(int signal_or_mask, int is_signal);
 EXPORT int __sigpause(int signal_or_mask, int is_signal) {
-  struct passage passage = passage_enter(NULL);
+  struct passage passage = PASSAGE(NULL);
 
   return RETRY(&passage, NEXT(__sigpause)(signal_or_mask, is_signal));
 }

@@ -14,8 +14,13 @@
 #define REMEDIES(X)                                                                                \
   X(mappings)       /* scan what the kernel shows: data, bss, anonymous and private file pages */  \
   X(signal_frame)   /* scan a stopped thread's registers, vector registers among them */           \
+  X(parking)        /* a thread in a blocking call is held without a signal */                     \
+  X(parked_frame)   /* the caller's registers, saved in the frame of the parked call */            \
   X(gate_unparks)   /* a handler ends the parking of its thread before it runs */                  \
   X(cancel_unparks) /* so does a cancellation */                                                   \
+  X(raw_handlers)   /* nobody is held while there is a handler that passes no gate */              \
+  X(lent_memory)    /* a vfork child does not park its parent */                                   \
+  X(own_record)     /* nor does a thread park another's record */                                  \
   X(kept_arguments) /* what a parked thread's call was given is a root */                          \
   X(restart_calls)  /* repeat a blocking call that only a stop interrupted */
 

@@ -2,6 +2,7 @@
 #include "collect/world.h"
 
 #include "base/identity.h"
+#include "base/remedy.h"
 #include "heap/heap.h"
 #include "mutator/thread.h"
 
@@ -279,7 +280,8 @@ enum world_result world_stop(void) {
   /* Nobody can install a handler any more, so that a look now is final for this stop. A raw clone
      without a TLS of its own could have parked in its creator's name. */
   if (result == WORLD_STOPPED && world.held &&
-      (atomic_get(&world.foreign_tls) || port_handler_beside(world.gate))) {
+      ((atomic_get(&world.foreign_tls) && !WITHOUT(own_record)) ||
+       (port_handler_beside(world.gate) && !WITHOUT(raw_handlers)))) {
     world.ungated = true;
     world_resume();
     result = try_stop();
