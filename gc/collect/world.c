@@ -148,17 +148,22 @@ static int hold(struct thread *record) {
   return 1;
 }
 
-/* Holds or signals all threads of the registry; the number of new ones, or a failure. */
+static bool may_hold(void) { return world_parking && !world.ungated; }
+
+/* Holds or signals all threads of the registry; the number of new ones, or a failure. Those that
+   need a signal first: while they answer the others are held. */
 static int ask_registered(void) {
   int fresh = 0;
-  for (struct thread *record = thread_first(); record; record = record->next) {
-    int id = atomic_get_acquire(&record->id), result;
-    if (id <= 0 || id == world.me) continue;
-    if (world_parking && !world.ungated && parking_hold(record, world.epoch)) result = hold(record);
-    else result = ask(id, record);
-    if (result < 0) return result;
-    fresh += result;
-  }
+  for (int holding = !may_hold(); holding < 2; holding++)
+    for (struct thread *record = thread_first(); record; record = record->next) {
+      int id = atomic_get_acquire(&record->id), result;
+      if (id <= 0 || id == world.me) continue;
+      if (may_hold() && !holding && parking_is_parked(record)) continue;
+      if (may_hold() && parking_hold(record, world.epoch)) result = hold(record);
+      else result = ask(id, record);
+      if (result < 0) return result;
+      fresh += result;
+    }
   return fresh;
 }
 

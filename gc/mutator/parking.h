@@ -62,6 +62,10 @@ static inline bool parking_try_leave(struct thread *thread, const uint32_t *curr
   return true;
 }
 
+static inline bool parking_is_parked(const struct thread *thread) {
+  return atomic_get(&thread->parking) & PARKING_PLACE;
+}
+
 /* By the collector: is the thread parked? Then it stays so while the epoch lasts. */
 static inline bool parking_hold(struct thread *thread, uint32_t epoch) {
   uint64_t word = __atomic_load_n(&thread->parking, __ATOMIC_SEQ_CST);
