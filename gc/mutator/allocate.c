@@ -2,11 +2,13 @@
 #include "mutator/allocate.h"
 
 #include "heap/page_heap.h"
+#include "mutator/parking.h"
 
 /* The mutator to work with, marked busy; borrowed is set when the thread has none of its own
    (before set-up failed for lack of memory, after its end, or inside its own slow path in a
    handler that did not pass the gate). */
 static struct mutator *begin(bool *borrowed) {
+  ASSERT(!self.thread || !parking_is_parked(self.thread)); /* blocking.h: libc must not get here */
   struct mutator *mutator = thread_attach() ? self.real : NULL;
   *borrowed = !mutator || mutator->busy;
   if (*borrowed) mutator = mutator_adopt();

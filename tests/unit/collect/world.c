@@ -122,6 +122,82 @@ Test(world, a_thread_that_begins_during_a_stop_waits) {
   cr_expect_eq(status, 0);
 }
 
+/* A thread that parks, sleeps in a raw call, and leaves its parking place again and again. */
+static uint32_t sleeps, nap_word;
+static uint32_t signals_seen;
+static void *park_and_sleep(void *argument) {
+  uintptr_t me = (uintptr_t)argument;
+  struct thread *thread = thread_attach();
+  while (!atomic_get(&over)) {
+    ids[me] = port_thread_id();
+    parking_enter(thread, port_stack_pointer());
+    counters[me]++;
+    port_futex_wait(&nap_word, 0, 20000000);
+    if (!parking_leave(thread)) world_unpark(thread);
+    atomic_add(&sleeps, 1);
+  }
+  atomic_add(&signals_seen, self.stops);
+  thread_detach();
+  return NULL;
+}
+
+/* In a child whose only other thread parks; its exit status says what went wrong. */
+static int hold_parked(void) {
+  world_allow_parking();
+  begin(1, park_and_sleep);
+  int held = 0;
+  for (int round = 0; round < 20; round++) {
+    unit_sleep(7);
+    if (stop() != WORLD_STOPPED) return 1;
+    struct stopped_thread slot = find(ids[0]);
+    bool parked = slot.record && parking_is_parked(slot.record);
+    uint32_t before = atomic_get(&sleeps);
+    raw_sleep(30); /* longer than it sleeps: it comes back while it is held */
+    bool moved = atomic_get(&sleeps) != before;
+    bool published = slot.frame.stack_pointer == slot.handler_stack;
+    resume();
+    if (moved) return 2;
+    if (parked && !published) return 3;
+    held += parked && published;
+    unit_sleep(1);
+  }
+  finish(1);
+  if (held < 10) return 4;
+  return signals_seen > 20 - (uint32_t)held ? 5 : 0;
+}
+
+Test(world, a_parked_thread_is_held_without_a_signal) {
+  pid_t child = fork();
+  if (child == 0) _exit(hold_parked());
+  int status;
+  waitpid(child, &status, 0);
+  cr_expect_eq(status, 0, "%#x", (unsigned)status);
+}
+
+static void handle(int number) { (void)number; }
+
+/* With a handler that is not the gate: the same thread is signalled. */
+static int signal_parked(void) {
+  world_allow_parking();
+  signal(SIGUSR1, handle);
+  begin(1, park_and_sleep);
+  for (int round = 0; round < 5; round++) {
+    if (stop() != WORLD_STOPPED) return 1;
+    resume();
+    unit_sleep(5);
+  }
+  finish(1);
+  return signals_seen == 5 ? 0 : 2;
+}
+
+Test(world, nobody_is_held_when_a_handler_passes_no_gate) {
+  pid_t child = fork();
+  if (child == 0) _exit(signal_parked());
+  int status;
+  waitpid(child, &status, 0);
+  cr_expect_eq(status, 0, "%#x", (unsigned)status);
+}
+
 static void stop_and_look(int count, void *(*function)(void *)) {
   begin(count, function);
   for (int round = 0; round < 20; round++) {
