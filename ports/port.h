@@ -30,6 +30,7 @@ struct port_frame {
   uintptr_t frame_begin;     /* the saved registers, vector registers included, */
   uintptr_t frame_end;       /*   lie in [frame_begin, frame_end) */
   uintptr_t alternate_stack; /* base of the sigaltstack known to the kernel, or 0 */
+  size_t alternate_size;
 };
 HIDDEN void port_frame_read(void *ucontext, struct port_frame *frame);
 #define PORT_RED_ZONE 128

@@ -16,6 +16,8 @@ struct gate_state gate_enter(void *ucontext) {
   if (!self.thread) return state;
   struct port_frame frame;
   port_frame_read(ucontext, &frame);
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  if (UNLIKELY(here > frame.stack_pointer)) thread_note_stack(here); /* an alternate stack */
   uintptr_t at = frame.program_counter;
   bool fast = at >= (uintptr_t)__start_reclaim_fast && at < (uintptr_t)__stop_reclaim_fast;
   if (fast || (self.real && self.real->busy)) thread_enter_level(frame.stack_pointer);

@@ -37,12 +37,20 @@ static struct {
   uint64_t masks[3];
 } forking;
 
+/* glibc takes the list of all streams once our handlers are done. Another thread may hold that and
+   wait for one of our locks: fflush(NULL) writes a stream of the program's own, which allocates. So
+   we take it first; it is recursive. Absent elsewhere. */
+extern void _IO_list_lock(void) __attribute__((weak));
+extern void _IO_list_unlock(void) __attribute__((weak));
+extern void _IO_list_resetlock(void) __attribute__((weak));
+
 static void before_fork(void) {
+  if (_IO_list_lock && !WITHOUT(stream_list)) _IO_list_lock();
   bool announced = process_announce();
-  forking.announced = announced;
   forking.masks[0] = thread_fork_lock();
   forking.masks[1] = mutator_fork_lock();
   forking.masks[2] = page_heap_lock();
+  forking.announced = announced; /* under the locks: a vfork child that forks did not announce */
 }
 
 static void unlock(void) {
@@ -55,6 +63,7 @@ static void after_fork_in_parent(void) {
   bool announced = forking.announced;
   unlock();
   if (announced) process_retract();
+  if (_IO_list_unlock && !WITHOUT(stream_list)) _IO_list_unlock();
 }
 
 static void after_fork_in_child(void) {
@@ -65,6 +74,7 @@ static void after_fork_in_child(void) {
   cycle_fork_child();
   background_fork_child();
   unlock();
+  if (_IO_list_resetlock && !WITHOUT(stream_list)) _IO_list_resetlock(); /* as glibc has done */
 }
 
 extern int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *);

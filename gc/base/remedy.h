@@ -22,6 +22,10 @@
   X(lent_memory)    /* a vfork child does not park its parent */                                   \
   X(own_record)     /* nor does a thread park another's record */                                  \
   X(kept_arguments) /* what a parked thread's call was given is a root */                          \
+  X(nested_stacks)  /* a stack may lie in a frame of another */                                    \
+  X(stream_list)    /* fork takes the list of streams before the allocator's locks */              \
+  X(own_exec)       /* a handler does not wait for the exec that it interrupted */                 \
+  X(whole_steps)    /* no handler leaves the allocator in the middle of a change of its lists */   \
   X(restart_calls)  /* repeat a blocking call that only a stop interrupted */
 
 enum remedy {

@@ -7,6 +7,7 @@
 #include "base/identity.h"
 #include "base/lock.h"
 #include "base/option.h"
+#include "base/remedy.h"
 #include "collect/mark.h"
 #include "collect/pace.h"
 #include "collect/roots.h"
@@ -23,6 +24,8 @@ static struct {
   bool ready;
   struct lock lock;   /* held for a whole cycle, and by fork and exec */
   uint32_t announced; /* how many of those wait: no cycle starts meanwhile */
+  int announcer;      /* the thread that holds the lock for its fork or exec, 0: none */
+  unsigned nested;    /* announcements by handlers that interrupted it there; its own */
   uint32_t disabled;
   char *stack;
   uintptr_t spilled; /* the collecting thread's stack pointer */
@@ -156,10 +159,17 @@ static void run(void *unused) {
   cycle.completed = !event->given_up;
 }
 
+/* Is this a handler that interrupted its own thread's fork or exec, in which signals stay open? It
+   must not wait for what it holds itself. */
+static bool is_announcer(void) {
+  int announcer = atomic_get(&cycle.announcer);
+  return UNLIKELY(announcer != 0) && announcer == port_thread_id() && !WITHOUT(own_exec);
+}
+
 bool cycle_run(enum cycle_reason reason, bool wait) {
   if (!cycle.ready || atomic_get(&cycle.disabled) || !options.collect) return false;
   if (identity_check() != IDENTITY_SELF) return false;
-  if (!wait && atomic_get(&cycle.announced)) return false;
+  if (atomic_get(&cycle.announced) && (!wait || is_announcer())) return false;
   uint64_t mask = port_signals_block(); /* the stop signal stays open while we wait */
   if (wait) {
     lock_take(&cycle.lock);
@@ -180,7 +190,7 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
 }
 
 void cycle_wait(void) {
-  if (!cycle.ready || identity_check() != IDENTITY_SELF) return;
+  if (!cycle.ready || identity_check() != IDENTITY_SELF || is_announcer()) return;
   uint64_t mask = lock_acquire(&cycle.lock);
   lock_release(&cycle.lock, mask);
 }
@@ -196,16 +206,29 @@ void cycle_enable(void) {
 
 void cycle_announce(void) {
   __atomic_fetch_add(&cycle.announced, 1, __ATOMIC_SEQ_CST);
-  lock_take(&cycle.lock);
+  if (is_announcer()) {
+    cycle.nested++;
+    return;
+  }
+  uint64_t mask = lock_acquire(&cycle.lock); /* a handler sees both, lock and announcer, or none */
+  atomic_set(&cycle.announcer, port_thread_id());
+  port_signals_restore(mask);
 }
 
 void cycle_retract(void) {
-  lock_drop(&cycle.lock);
+  if (cycle.nested) {
+    cycle.nested--;
+  } else {
+    uint64_t mask = port_signals_block();
+    atomic_set(&cycle.announcer, 0);
+    lock_release(&cycle.lock, mask);
+  }
   __atomic_fetch_sub(&cycle.announced, 1, __ATOMIC_SEQ_CST);
 }
 
 void cycle_fork_child(void) {
-  cycle.announced = 0;
+  cycle.announced = cycle.nested = 0;
+  cycle.announcer = 0;
   cycle.lock.state = 0;
   sweep_fork_child();
   report_fork_child();

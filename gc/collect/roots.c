@@ -81,12 +81,13 @@ static void leave_out(uintptr_t begin, uintptr_t end, uintptr_t used) {
 
 static void known_stack(int id, const struct thread *thread, uintptr_t *begin, uintptr_t *end) {
   *begin = *end = 0;
+  if (!thread || thread->id != id) thread = thread_find(id);
+  if (thread && thread->nested_stacks && !WITHOUT(nested_stacks)) return;
   if (id == state.process) {
     *begin = state.maps.main_stack.begin;
     *end = state.maps.main_stack.end;
     return;
   }
-  if (!thread || thread->id != id) thread = thread_find(id);
   if (thread && thread->stack_begin) {
     *begin = thread->stack_begin;
     *end = thread->stack_end;
@@ -94,14 +95,15 @@ static void known_stack(int id, const struct thread *thread, uintptr_t *begin, u
 }
 
 static void mark_thread(int id, const struct thread *record, uintptr_t stack_pointer,
-                        uintptr_t handler_stack) {
+                        uintptr_t handler_stack, bool on_alternate) {
   uintptr_t begin, end, lowest = stack_pointer;
   known_stack(id, record, &begin, &end);
   /* The handler's frame lies below the interrupted code on the same stack, or on another. */
   if (handler_stack >= begin && handler_stack < end && handler_stack < lowest)
     lowest = handler_stack;
   if (WITHOUT(signal_frame)) lowest = stack_pointer;
-  if (begin) leave_out(begin, end, lowest);
+  /* An alternate stack may lie in a frame of this one, and the frames below it are alive. */
+  if (begin && (!on_alternate || WITHOUT(nested_stacks))) leave_out(begin, end, lowest);
   mark_word(stack_pointer); /* keeps a stack that was allocated from the heap */
   mark_word(handler_stack);
 }
@@ -142,13 +144,16 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
   size_t stopped;
   const struct stopped_thread *threads = world_threads(&stopped);
   state.process = port_process_id();
-  mark_thread(port_thread_id(), self.thread, spilled, spilled);
+  mark_thread(port_thread_id(), self.thread, spilled, spilled, false);
   mark_word(port_alternate_stack());
   for (size_t i = 0; i < stopped; i++) {
     const struct stopped_thread *thread = &threads[i];
     if (!thread->state) continue; /* gone, or a kernel worker */
     state.counts.threads++;
-    mark_thread(thread->id, thread->record, thread->frame.stack_pointer, thread->handler_stack);
+    const struct port_frame *frame = &thread->frame;
+    bool in_handler = frame->stack_pointer - frame->alternate_stack < frame->alternate_size;
+    mark_thread(thread->id, thread->record, frame->stack_pointer, thread->handler_stack,
+                in_handler);
     mark_word(thread->frame.alternate_stack);
     if (!WITHOUT(signal_frame)) mark_stretch(thread->frame.frame_begin, thread->frame.frame_end);
   }

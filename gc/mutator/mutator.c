@@ -1,10 +1,16 @@
 /* mutator.c: see mutator.h. The protocol between owner and flusher, and the figures behind the
-   buffer sizes, are those of the project's allocation-path prototype. */
+   buffer sizes, are those of the project's allocation-path prototype.
+
+   A handler of the program may leave any of this by longjmp, a thread by an asynchronous
+   cancellation. What changes lists of pages runs with signals blocked. What changes a buffer is
+   ordered so that at every instruction the worst is a cell, or a buffer of them, that nobody has:
+   never a cell in two places. */
 #include "mutator/mutator.h"
 
 #include <string.h>
 
 #include "base/lock.h"
+#include "base/remedy.h"
 #include "heap/page_heap.h"
 #include "ports/port.h"
 
@@ -24,7 +30,6 @@ static struct {
   struct lock lock; /* the two lists */
   struct mutator *all;
   struct mutator *orphans;
-  bool lost_pages; /* fork child: pages of threads that do not exist here wait for rescue */
 } state;
 
 void mutator_init(void) {
@@ -161,7 +166,14 @@ static void purge_inside(struct page *page) {
   page->purged = 1;
 }
 
+/* Signals blocked, so that no handler leaves the lists half changed. */
+static uint64_t begin_lists(void) { return WITHOUT(whole_steps) ? 0 : port_signals_block(); }
+static void end_lists(uint64_t mask) {
+  if (!WITHOUT(whole_steps)) port_signals_restore(mask);
+}
+
 void mutator_trim(struct mutator *mutator) {
+  uint64_t mask = begin_lists();
   drain_returned(mutator);
   for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     struct page_queue *queue = &mutator->queue[class];
@@ -180,6 +192,7 @@ void mutator_trim(struct mutator *mutator) {
     }
     queue->tail = last;
   }
+  end_lists(mask);
 }
 
 /* A page of a dead thread that nobody adopted, for the class we need. */
@@ -199,10 +212,7 @@ static struct page *take_from_orphans(struct mutator *mutator, unsigned class) {
   return page;
 }
 
-static void rescue_lost_pages(void);
-
 static struct page *fresh_page(struct mutator *mutator, unsigned class) {
-  if (UNLIKELY(state.lost_pages)) rescue_lost_pages();
   if (++mutator->spans_taken % TRIM_EVERY == 0) mutator_trim(mutator);
   struct page *page = take_from_orphans(mutator, class);
   if (page) {
@@ -258,8 +268,10 @@ void *mutator_take(struct mutator *mutator, unsigned class) {
   struct buffer *buffer = &mutator->buffers[class];
   void *cell = buffer->hot;
   if (cell) {
-    buffer->count--;
-    buffer->hot = buffer->slot[buffer->count];
+    uint32_t count = buffer->count - 1;
+    buffer->count = count;
+    COMPILER_BARRIER();
+    buffer->hot = buffer->slot[count];
     return cell;
   }
   if (buffer->limit < size_classes[class].slots) raise_limit(buffer, class);
@@ -269,7 +281,9 @@ void *mutator_take(struct mutator *mutator, unsigned class) {
   while (got < want) {
     if (!page || page->scan >= page->words) {
       if (got && !mutator->queue[class].head && !atomic_get(&mutator->returned)) break;
+      uint64_t mask = begin_lists();
       page = next_page(mutator, class);
+      end_lists(mask);
       if (!page) break;
     }
     unsigned word = page->scan;
@@ -297,9 +311,9 @@ void *mutator_take(struct mutator *mutator, unsigned class) {
   if (!got) return NULL;
   if (got < want) memmove(cells, cells + (want - got), got * sizeof *cells);
   cell = buffer->slot[got];
-  buffer->hot = buffer->slot[got - 1];
-  COMPILER_BARRIER();
   buffer->count = got - 1;
+  COMPILER_BARRIER(); /* in between it looks empty */
+  buffer->hot = buffer->slot[got - 1];
   return cell;
 }
 
@@ -311,15 +325,24 @@ void mutator_put(struct mutator *mutator, unsigned class, void *cell) {
     } else { /* flush the older half */
       uint32_t count = buffer->count, half = (count + 1) / 2;
       buffer->slot[count] = buffer->hot;
+      buffer->hot = NULL; /* left now, all its cells are lost, but none is both here and free */
+      COMPILER_BARRIER();
+      buffer->count = 0;
+      COMPILER_BARRIER();
       mutator_flush(buffer->slot + 1, half);
       memmove(buffer->slot + 1, buffer->slot + 1 + half, (count - half) * sizeof *buffer->slot);
+      COMPILER_BARRIER();
       buffer->count = count - half;
-      buffer->hot = buffer->slot[buffer->count];
+      COMPILER_BARRIER();
+      buffer->hot = buffer->slot[count - half];
     }
   }
-  buffer->slot[buffer->count] = buffer->hot;
+  uint32_t count = buffer->count;
+  buffer->slot[count] = buffer->hot;
+  COMPILER_BARRIER();
   buffer->hot = cell;
-  buffer->count++;
+  COMPILER_BARRIER();
+  buffer->count = count + 1;
 }
 
 void mutator_flush_buffers(struct mutator *mutator) {
@@ -328,13 +351,16 @@ void mutator_flush_buffers(struct mutator *mutator) {
     uint32_t count = buffer->count;
     if (!count) continue;
     buffer->slot[count] = buffer->hot;
-    buffer->count = 0;
     buffer->hot = NULL;
+    COMPILER_BARRIER();
+    buffer->count = 0;
+    COMPILER_BARRIER();
     mutator_flush(buffer->slot + 1, count);
   }
 }
 
 void mutator_orphan(struct mutator *mutator) {
+  uint64_t signals = begin_lists();
   mutator_flush_buffers(mutator);
   for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     struct page *page = mutator->current[class];
@@ -346,6 +372,7 @@ void mutator_orphan(struct mutator *mutator) {
   mutator->next_orphan = state.orphans;
   state.orphans = mutator;
   lock_release(&state.lock, mask);
+  end_lists(signals);
 }
 
 size_t mutator_buffered_bytes(void) {
@@ -362,10 +389,30 @@ size_t mutator_buffered_bytes(void) {
 uint64_t mutator_fork_lock(void) { return lock_acquire(&state.lock); }
 void mutator_fork_unlock(uint64_t mask) { lock_release(&state.lock, mask); }
 
+/* Lists the pages of threads that do not exist in this child with one of their mutators. Only while
+   no other thread can be here, and the forking one is in the middle of nothing: whoever frees a
+   page's cell may just have taken it out of "full", to list it himself. */
+static void rescue_lost_pages(struct mutator *const *kept, size_t count) {
+  struct mutator *heir = state.orphans;
+  size_t top = heap.top;
+  for (size_t i = 1; i < top; i++) {
+    struct page *page = &heap.pages[i];
+    if (!page->cells || page->class == CLASS_LARGE || heap.page_first[i] != i) continue;
+    bool mine = false;
+    for (size_t k = 0; k < count; k++) mine |= kept[k] && kept[k] == page->owner;
+    if (mine) continue;
+    page->full = 0;
+    page->owner = heir;
+    enqueue(heir, page);
+  }
+}
+
 /* In the child only the forking thread exists. The others' buffers and queues may have been caught
    half-way through a change: the buffers are dropped, never treated as free (a cell may be both
-   in a buffer and free in the bitmap), and the pages are listed anew when first needed. */
+   in a buffer and free in the bitmap), and the pages are listed anew. Under our lock. */
 void mutator_fork_child(struct mutator *const *kept, size_t count) {
+  bool lost = false, busy = false;
+  for (size_t i = 0; i < count; i++) busy |= kept[i] && kept[i]->busy;
   state.orphans = NULL;
   for (struct mutator *m = state.all; m; m = m->next) {
     bool mine = false;
@@ -381,28 +428,7 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
     m->busy = 0;
     m->next_orphan = state.orphans;
     state.orphans = m;
-    state.lost_pages = true;
+    lost = true;
   }
-}
-
-static void rescue_lost_pages(void) {
-  uint64_t mask = lock_acquire(&state.lock);
-  struct mutator *heir = state.lost_pages ? state.orphans : NULL;
-  if (heir) {
-    for (struct mutator *m = state.orphans; m; m = m->next_orphan) m->returned = NULL;
-    size_t top = heap.top;
-    for (size_t i = 1; i < top; i++) {
-      struct page *page = &heap.pages[i];
-      if (!page->cells || page->class == CLASS_LARGE || heap.page_first[i] != i) continue;
-      bool orphaned = false;
-      for (struct mutator *m = state.orphans; m && !orphaned; m = m->next_orphan)
-        orphaned = page->owner == m;
-      if (!orphaned && page->owner) continue;
-      page->full = 0;
-      page->owner = heir;
-      enqueue(heir, page);
-    }
-  }
-  state.lost_pages = false;
-  lock_release(&state.lock, mask);
+  if (lost && !busy) rescue_lost_pages(kept, count);
 }

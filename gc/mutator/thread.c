@@ -44,6 +44,7 @@ static struct thread *attach(void) {
     return NULL;
   }
   thread->stack_begin = thread->stack_end = 0;
+  thread->nested_stacks = false;
   for (unsigned i = 0; i < HANDLER_LEVELS; i++) {
     thread->levels[i] = NULL;
     thread->interrupted[i] = 0;
@@ -90,6 +91,12 @@ void thread_set_stack(uintptr_t begin, uintptr_t end) {
   thread->stack_begin = begin;
 }
 
+void thread_note_stack(uintptr_t address) {
+  struct thread *thread = self.thread;
+  if (thread && address >= thread->stack_begin && address < thread->stack_end)
+    thread->nested_stacks = true;
+}
+
 struct thread *thread_first(void) {
   return atomic_get_acquire(&state.all);
 }
@@ -113,7 +120,8 @@ int thread_list(int *ids, int capacity) {
 /* The code that was interrupted at `then` is gone when the thread now runs above it on one stack.
  */
 static bool is_gone(const struct thread *thread, uintptr_t then, uintptr_t now) {
-  return then < now && then >= thread->stack_begin && now < thread->stack_end;
+  return then < now && !thread->nested_stacks && then >= thread->stack_begin &&
+         now < thread->stack_end;
 }
 
 void thread_enter_level(uintptr_t stack_pointer) {
@@ -121,8 +129,10 @@ void thread_enter_level(uintptr_t stack_pointer) {
   uint32_t free = HANDLER_LEVELS;
   if (self.level < HANDLER_LEVELS) thread->interrupted[self.level] = stack_pointer;
   for (uint32_t i = HANDLER_LEVELS; i-- > 0;) {
-    if (i != self.level && is_gone(thread, thread->interrupted[i], stack_pointer))
+    if (i != self.level && is_gone(thread, thread->interrupted[i], stack_pointer)) {
       thread->interrupted[i] = 0;
+      thread->levels[i]->busy = 0; /* what it was doing will never be finished */
+    }
     if (!thread->interrupted[i]) free = i;
   }
   struct mutator *mutator = NULL;

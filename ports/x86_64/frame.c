@@ -25,4 +25,5 @@ void port_frame_read(void *context, struct port_frame *frame) {
   frame->frame_begin = (uintptr_t)u;
   frame->frame_end = end;
   frame->alternate_stack = (uintptr_t)u->uc_stack.ss_sp;
+  frame->alternate_size = u->uc_stack.ss_size;
 }
