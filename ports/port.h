@@ -51,6 +51,16 @@ static inline __attribute__((always_inline)) uintptr_t port_stack_pointer(void) 
           "\t.cfi_endproc\n\t.size " #name ", . - " #name "\n")
 #endif
 
+/* A function of seven words gets six in registers. Defined with these six, it can pass all seven
+   on by a jump, and does not touch a word of the stack that a variadic caller did not mean; this is
+   the seventh, for a function that keeps its frame (__builtin_frame_address(0)). */
+#define PORT_SEVENTH_WORD(frame) (((const long *)(frame))[2])
+
+/* Runs function(argument) in a new process that shares our memory, on the stack that ends at
+   stack_top, while the calling thread waits for its end, which raises no signal. The child's id
+   (for wait4 with __WALL), or below zero. The function may use raw system calls only. */
+HIDDEN long port_call_in_child(void (*function)(void *), void *argument, void *stack_top);
+
 /* --- address space (ports/linux/address_space.c) -----------------------------------------------
  */
 
@@ -142,6 +152,76 @@ HIDDEN int port_count_threads(void);
 /* The calling task's alternate signal stack, or 0. */
 HIDDEN uintptr_t port_alternate_stack(void);
 
+/* --- system calls that are made past us or forbidden us
+ * -------------------------------------------
+ */
+
+/* Filters (ports/linux/filter.c). Set when the program installs one: from then on only the calls
+   that any malloc makes are made. Signals are then not blocked around locks, and malloc in a
+   handler that interrupted malloc may wait for itself, as in libc. */
+extern HIDDEN bool port_sealed;
+/* Has this process a filter already? */
+HIDDEN bool port_is_filtered(void);
+/* Is it this that prctl is asked for? */
+HIDDEN bool port_is_filter_request(int option);
+
+enum port_trial {
+  PORT_TRIAL_PASSED,
+  PORT_TRIAL_REFUSED, /* a call that a cycle cannot do without fails */
+  PORT_TRIAL_KILLED,
+  PORT_TRIAL_LATER, /* no process could be made */
+};
+/* Tries in a child what a cycle calls; *call names the system call that failed. The caller is
+   alone here. */
+HIDDEN enum port_trial port_try_calls(void *stack, size_t size, const char **call);
+
+/* What the program asks for by a number (ports/linux/system_calls.c). */
+enum port_call {
+  PORT_CALL_OTHER,
+  /* values and pointers that the kernel keeps */
+  PORT_CALL_EPOLL_CTL,
+  PORT_CALL_TIMER_CREATE,
+  PORT_CALL_QUEUE_NOTICE,
+  PORT_CALL_SUBMIT,
+  PORT_CALL_SIGNAL_VALUE,   /* rt_sigqueueinfo: siginfo is the third argument */
+  PORT_CALL_SIGNAL_VALUE_4, /* rt_tgsigqueueinfo: the fourth */
+  PORT_CALL_RINGS,
+  /* what makes collecting impossible, or needs an eye */
+  PORT_CALL_CLONE,
+  PORT_CALL_CLONE_3,
+  PORT_CALL_FILTER,
+  PORT_CALL_PROCESS_CONTROL,
+  PORT_CALL_HANDLER,
+  PORT_CALL_ALTERNATE_STACK,
+  PORT_CALL_EXEC,
+  /* waits that a signal ends early although its handler is installed with SA_RESTART */
+  PORT_CALL_WAIT,              /* repeated as it is: no time limit, or an absolute one */
+  PORT_CALL_WAIT_MILLISECONDS, /* the fourth argument */
+  PORT_CALL_WAIT_POLL,         /* milliseconds, the third */
+  PORT_CALL_WAIT_TIME_3,       /* a timespec, the third argument */
+  PORT_CALL_WAIT_TIME_4,       /* the fourth */
+  PORT_CALL_WAIT_TIME_5,       /* the fifth */
+  PORT_CALL_WAIT_POLL_TIME,    /* the third, where the kernel leaves the time that is left */
+  PORT_CALL_WAIT_SELECT,       /* a timeval, the fifth, likewise */
+  PORT_CALL_WAIT_SELECT_TIME,  /* a timespec, the fifth, likewise */
+  PORT_CALL_SLEEP,             /* nanosleep: request and rest, the first two */
+  PORT_CALL_SLEEP_CLOCK,       /* clock_nanosleep: the third and fourth; flags the second */
+  PORT_CALL_FUTEX,             /* by its operation */
+};
+HIDDEN enum port_call port_call_of(long number);
+/* How a futex call waits: PORT_CALL_WAIT_TIME_4 (relative), _WAIT (absolute or without limit), or
+   _OTHER. */
+HIDDEN enum port_call port_futex_of(int operation);
+/* Does a clone with these flags make a task that shares the heap and is no thread of ours? */
+HIDDEN bool port_clone_shares_memory(uint64_t flags);
+/* Calls visit with every word that `count` requests of asynchronous input and output
+   (struct iocb) leave to the kernel: requests, data and buffers. */
+HIDDEN void port_submitted_words(void *const *requests, long count, void (*visit)(uintptr_t word));
+/* io_submit and io_getevents themselves; below zero the error. */
+HIDDEN long port_io_submit(uintptr_t context, long count, void *const *requests);
+HIDDEN long port_io_getevents(uintptr_t context, long least, long most, void *events,
+                              const void *timeout);
+
 /* --- mappings (ports/linux/mappings.c) -----------------------------------------------------------
  */
 
@@ -175,6 +255,7 @@ struct port_maps {
   size_t mappings;              /* result: how many there are */
   int pagemap, memory;          /* descriptors held between open and close */
   bool scan_works, swapped;
+  bool rings; /* result: io_uring is in use */
 };
 /* Reads the list of mappings and opens what the visits need. The world is stopped. */
 HIDDEN enum port_maps_result port_maps_open(struct port_maps *maps);

@@ -32,8 +32,12 @@ static struct {
 enum { STACK = 128 * 1024 };
 static const uint64_t second = 1000000000;
 
-/* One round of whatever is due. */
+/* One round of whatever is due. Nothing is, behind a filter: it may forbid the clock. */
 static void work(void) {
+  if (atomic_get(&port_sealed)) {
+    atomic_set(&blocking_work_due, 0);
+    return;
+  }
   uint64_t now = port_now();
   page_heap_decay(now);
   if (pace_idle_due(now)) cycle_run(CYCLE_IDLE, false);
@@ -77,13 +81,15 @@ void background_start(void) {
 }
 
 void background_attention(void) {
-  if (!atomic_get(&blocking_work_due)) atomic_set(&blocking_work_due, 1);
+  if (!atomic_get(&blocking_work_due) && !atomic_get(&port_sealed))
+    atomic_set(&blocking_work_due, 1);
 }
 
 /* On entering a blocking call, with work due. */
 void blocking_work(void) {
   int error = errno;
-  if (identity_check() == IDENTITY_SELF && !options.collect_every_ms) {
+  if (atomic_get(&port_sealed)) work();
+  else if (identity_check() == IDENTITY_SELF && !options.collect_every_ms) {
     libraries_catch_up();
     if (port_count_threads() > 1) make_thread();
     if (!atomic_get(&state.running)) work();
@@ -97,7 +103,7 @@ void background_fork_child(void) {
 }
 
 void background_interval(void) {
-  if (atomic_get(&state.running)) return;
+  if (atomic_get(&state.running) || atomic_get(&port_sealed)) return;
   if (port_now() < atomic_get(&state.next)) return;
   cycle_run(CYCLE_INTERVAL, false);
   atomic_set(&state.next, port_now() + (uint64_t)options.collect_every_ms * 1000000);

@@ -49,7 +49,7 @@ static inline void blocking_enter(void) {
   if (UNLIKELY(atomic_get(&blocking_work_due))) blocking_work();
 }
 
-enum { PASSAGE_ARGUMENTS = 5 };
+enum { PASSAGE_ARGUMENTS = 6 };
 
 struct passage {
   uint32_t stops;    /* as last seen */

@@ -23,20 +23,13 @@
 #include "api/next.h"
 #include "base/option.h"
 #include "collect/cycle.h"
-#include "mutator/allocate.h"
+#include "mutator/pin.h"
 #include "ports/port.h"
 
 static uint32_t loaded; /* libraries may have come unseen; cycles are disabled meanwhile */
 
-void libraries_pin_object(void *object) {
-  struct cell cell;
-  if (!object || object_find(object, &cell) == STATE_NONE) return;
-  cell.page->has_pinned = 1;
-  __atomic_fetch_or(state_at(cell.address), STATE_PINNED, __ATOMIC_SEQ_CST);
-}
-
 static void *pinned(void *object) {
-  libraries_pin_object(object);
+  pin_object((uintptr_t)object);
   return object;
 }
 

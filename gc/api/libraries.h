@@ -10,7 +10,5 @@ HIDDEN bool libraries_are_ours(void);
 HIDDEN void libraries_pin(void);
 /* The same where a library may have come unseen; else one load. The same restriction. */
 HIDDEN void libraries_catch_up(void);
-/* Makes one object a root for as long as it lives. */
-HIDDEN void libraries_pin_object(void *object);
 
 #endif

@@ -20,6 +20,7 @@
 #include "collect/pace.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
+#include "mutator/pin.h"
 #include "ports/port.h"
 #include "report/report.h"
 #include "report/site.h"
@@ -174,7 +175,10 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
     return;
   }
   if (UNLIKELY(options.drop_free) && drop(&cell)) return;
-  if (options.free_policy == FREE_IGNORE) return;
+  if (options.free_policy == FREE_IGNORE) {
+    pin_end(cell.address);
+    return;
+  }
   if (options.free_policy == FREE_QUARANTINE) {
     if (!quarantine(&cell)) bad_pointer(by, pointer);
     return;
@@ -226,7 +230,7 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
                port_move_pages(pointer, target, cell->page->size);
   if (!pages) memcpy(target, pointer, size_min(old, size));
   if (UNLIKELY(atomic_get(state_at((uintptr_t)pointer)) & STATE_PINNED))
-    libraries_pin_object(target);
+    pin_object((uintptr_t)target);
   free(pointer);
   return target;
 }

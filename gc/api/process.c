@@ -16,6 +16,7 @@
 #include "base/lock.h"
 #include "base/remedy.h"
 #include "collect/cycle.h"
+#include "collect/held.h"
 #include "collect/world.h"
 #include "heap/page_heap.h"
 #include "mutator/thread.h"
@@ -24,7 +25,8 @@
 bool process_is_vfork_child(void) { return identity_check() == IDENTITY_BORROWED; }
 
 bool process_announce(void) {
-  if (identity_check() != IDENTITY_SELF) return false;
+  /* Behind a filter no cycle runs, and a vfork child could not be told. */
+  if (atomic_get(&port_sealed) || identity_check() != IDENTITY_SELF) return false;
   cycle_announce();
   return true;
 }
@@ -72,6 +74,7 @@ static void after_fork_in_child(void) {
   else mutator_fork_child(NULL, 0);
   thread_fork_child();
   cycle_fork_child();
+  held_fork_child();
   background_fork_child();
   unlock();
   if (_IO_list_resetlock && !WITHOUT(stream_list)) _IO_list_resetlock(); /* as glibc has done */

@@ -6,6 +6,7 @@
 
    On a socket the rest is sent without SIGPIPE: the first part has a count to return, and an
    uninterrupted call would have returned it. A pipe does raise it, as in an uninterrupted call. */
+#include "api/kernel_words.h"
 #include "api/next.h"
 #include "api/socket.h"
 
@@ -80,6 +81,7 @@ EXPORT ssize_t write(int fd, const void *buffer, size_t size) {
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = attempt.socket ? NEXT(send)(fd, buffer, size, MSG_DONTWAIT)
                             : PARKED(&attempt.passage, NEXT(write)(fd, buffer, size));
+  sent(fd, buffer, size, result);
   return send_all(&attempt, buffer, size, result, 0);
 }
 
@@ -92,6 +94,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *pieces, int count) {
     result = attempt.socket ? NEXT(sendmsg)(fd, &message, MSG_DONTWAIT)
                             : PARKED(&attempt.passage, NEXT(writev)(fd, pieces, count));
   }
+  sent_pieces(fd, pieces, (size_t)count, result);
   if (result > 0 && UNLIKELY(attempt_disturbed(&attempt)))
     result = send_rest(&attempt, pieces, (size_t)count, (size_t)result, 0);
   return result;
@@ -103,6 +106,7 @@ EXPORT ssize_t send(int fd, const void *buffer, size_t size, int flags) {
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = NEXT(send)(fd, buffer, size, flags | MSG_DONTWAIT);
+  sent(fd, buffer, size, result);
   return send_all(&attempt, buffer, size, result, flags);
 }
 
@@ -114,6 +118,7 @@ EXPORT ssize_t sendto(int fd, const void *buffer, size_t size, int flags,
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = NEXT(sendto)(fd, buffer, size, flags | MSG_DONTWAIT, address, address_size);
+  sent(fd, buffer, size, result);
   return send_all(&attempt, buffer, size, result, flags);
 }
 
@@ -124,6 +129,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
 
   while (UNLIKELY(result < 0) && attempt_again(&attempt))
     result = NEXT(sendmsg)(fd, message, flags | MSG_DONTWAIT);
+  sent_pieces(fd, message->msg_iov, message->msg_iovlen, result);
   if (result > 0 && UNLIKELY(attempt_disturbed(&attempt)))
     result = send_rest(&attempt, message->msg_iov, message->msg_iovlen, (size_t)result, flags);
   return result;

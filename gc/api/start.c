@@ -19,6 +19,7 @@
 #include "collect/pace.h"
 #include "heap/heap.h"
 #include "mutator/thread.h"
+#include "ports/port.h"
 #include "report/report.h"
 #include "report/site.h"
 
@@ -118,5 +119,6 @@ __attribute__((constructor(101))) static void start(void) {
 }
 
 __attribute__((destructor(101))) static void end(void) {
-  if (start_heap_done && identity_check() == IDENTITY_SELF) report_exit();
+  if (start_heap_done && !atomic_get(&port_sealed) && identity_check() == IDENTITY_SELF)
+    report_exit();
 }

@@ -18,6 +18,7 @@
 #include "base/remedy.h"
 #include "collect/world.h"
 #include "mutator/thread.h"
+#include "ports/port.h"
 
 extern void *__libc_stack_end; /* the loader's */
 #define MAIN_STACK (64 * MIB)
@@ -68,7 +69,7 @@ static struct beginning begin(void *pointer) {
   thread_attach(); /* first of all: until then no collection has to know this thread */
   struct beginning beginning = *(struct beginning *)pointer;
   free(pointer);
-  register_stack();
+  if (!atomic_get(&port_sealed)) register_stack();
   return beginning;
 }
 

@@ -2,6 +2,7 @@
    stop does not interrupt (blocking.h). An interrupted wait has taken nothing, so a repetition
    loses nothing; those with an absolute time are repeated as they are. */
 #include "api/blocking.h"
+#include "api/kernel_words.h"
 #include "api/next.h"
 
 #include <aio.h>
@@ -50,7 +51,10 @@ EXPORT ssize_t msgrcv(int queue, void *message, size_t size, long type, int flag
 EXPORT int msgsnd(int queue, const void *message, size_t size, int flags) {
   struct passage passage = PASSAGE(message);
 
-  return RETRY(&passage, NEXT(msgsnd)(queue, message, size, flags));
+  int result = RETRY(&passage, NEXT(msgsnd)(queue, message, size, flags));
+
+  if (result == 0) sent(SENT_TO_QUEUE, (const char *)message + sizeof(long), size, (long)size);
+  return result;
 }
 
 EXPORT int aio_suspend(const struct aiocb *const list[], int count,

@@ -18,5 +18,6 @@ enum identity identity_check(void) {
   if (!owner) return IDENTITY_SELF; /* not started yet */
   int known = atomic_get(owner);
   if (known == 0) return IDENTITY_FORKED;
+  if (UNLIKELY(atomic_get(&port_sealed))) return IDENTITY_SELF;
   return known == port_process_id() ? IDENTITY_SELF : IDENTITY_BORROWED;
 }

@@ -26,7 +26,16 @@
   X(stream_list)    /* fork takes the list of streams before the allocator's locks */              \
   X(own_exec)       /* a handler does not wait for the exec that it interrupted */                 \
   X(whole_steps)    /* no handler leaves the allocator in the middle of a change of its lists */   \
-  X(restart_calls)  /* repeat a blocking call that only a stop interrupted */
+  X(restart_calls)  /* repeat a blocking call that only a stop interrupted */                      \
+  X(epoll_data)     /* what epoll_ctl registers is a root */                                       \
+  X(timer_values)   /* what timer_create and mq_notify register is a root */                       \
+  X(queued_values)  /* values of queued signals and requests in flight are pinned */               \
+  X(sent_words)     /* addresses sent through pipes, sockets and queues are pinned */              \
+  X(rings)          /* with io_uring in use, what was never freed is kept */                       \
+  X(raw_calls)      /* calls made through syscall() are treated like those of libc */              \
+  X(shared_heap)    /* no cycle once a process made by clone(CLONE_VM) shares the heap */          \
+  X(own_filter)     /* no cycle once the program has installed a filter of system calls */         \
+  X(filter_trial)   /* under an inherited filter, try in a child what a cycle calls */
 
 enum remedy {
 #define REMEDY_NUMBER(name) REMEDY_##name,

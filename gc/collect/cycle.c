@@ -10,6 +10,7 @@
 #include "base/remedy.h"
 #include "collect/mark.h"
 #include "collect/pace.h"
+#include "collect/permit.h"
 #include "collect/roots.h"
 #include "collect/sweep.h"
 #include "collect/world.h"
@@ -87,7 +88,7 @@ static const char *roots_failure(enum roots_result result) {
 }
 
 static struct sweep_policy policy(void) {
-  return (struct sweep_policy){.live = options.reclaim,
+  return (struct sweep_policy){.live = options.reclaim && permit_takes_unfreed(),
                                .quarantined = true,
                                .condemn = options.check == CHECK_CONDEMN,
                                .poison = options.check == CHECK_POISON};
@@ -97,6 +98,7 @@ static struct sweep_policy policy(void) {
 static const char *mark_all(struct cycle_event *event, struct mark_counts *marked) {
   const char *failure = roots_failure(roots_open(options.kernel == KERNEL_BASELINE));
   if (failure) return failure;
+  if (roots_maps()->rings && !WITHOUT(rings)) permit_keep_unfreed("io_uring");
   uint64_t begin = port_now();
   struct roots_counts roots;
   mark_begin(options.stride, roots_maps());
@@ -167,13 +169,19 @@ static bool is_announcer(void) {
 }
 
 bool cycle_run(enum cycle_reason reason, bool wait) {
-  if (!cycle.ready || atomic_get(&cycle.disabled) || !options.collect) return false;
+  if (!cycle.ready || atomic_get(&cycle.disabled) || !options.collect || permit_forbidden())
+    return false;
   if (identity_check() != IDENTITY_SELF) return false;
   if (atomic_get(&cycle.announced) && (!wait || is_announcer())) return false;
   uint64_t mask = port_signals_block(); /* the stop signal stays open while we wait */
   if (wait) {
     lock_take(&cycle.lock);
   } else if (!lock_take_if_free(&cycle.lock)) {
+    port_signals_restore(mask);
+    return false;
+  }
+  if (!permit_cycle(cycle.stack, STACK_SIZE)) {
+    lock_drop(&cycle.lock);
     port_signals_restore(mask);
     return false;
   }
@@ -184,6 +192,7 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
   for (size_t i = 0; i < cycle.changed_count; i++)
     report_false_reclaim("write", cycle.changed[i].object, cycle.changed[i].size, 0);
   report_cycle(&cycle.event);
+  permit_report();
   lock_drop(&cycle.lock);
   port_signals_restore(mask);
   return completed;

@@ -3,6 +3,7 @@
 
 #include "base/lock.h"
 #include "base/remedy.h"
+#include "collect/held.h"
 #include "collect/mark.h"
 #include "collect/world.h"
 #include "heap/heap.h"
@@ -113,10 +114,14 @@ static void mark_pinned(void) {
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
     if (!page->has_pinned || !page->cells || heap.page_first[i] != i) continue;
+    bool any = false;
     for (uint32_t c = 0; c < page->cells; c++) {
       uintptr_t address = page_address(page) + c * page->size;
-      if (*state_at(address) & STATE_PINNED) mark_word(address);
+      if (!(*state_at(address) & STATE_PINNED)) continue;
+      mark_word(address);
+      any = true;
     }
+    if (!any) page->has_pinned = 0; /* they were freed; a new one sets it again (pin.c) */
   }
 }
 
@@ -160,6 +165,7 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
   for (size_t i = 0; i < state.named_count; i++)
     mark_stretch(state.named[i].begin, state.named[i].end);
   mark_pinned();
+  held_visit(mark_word);
   state.maps.visit = visit;
   enum port_maps_result result = WITHOUT(mappings) ? PORT_MAPS_OK : port_maps_visit(&state.maps);
   *counts = state.counts;

@@ -72,7 +72,7 @@ static void on_stop(uint64_t value, const struct port_frame *frame) {
   uint32_t epoch = (uint32_t)(value >> 16);
   struct stopped_thread *slot = &world.slots[value & 0xffff];
   int id = port_thread_id();
-  self.stops++;
+  atomic_add(&self.stops, 1); /* a raw clone without storage of its own runs with its maker's */
   no_longer_silent(id);
   if (self.thread && atomic_get(&self.thread->id) != id) atomic_set(&world.foreign_tls, true);
   if (atomic_get_acquire(&world.epoch) != epoch && !(slot = late(id, &epoch))) return;

@@ -98,6 +98,7 @@ void port_maps_close(struct port_maps *maps) {
 enum port_maps_result port_maps_open(struct port_maps *maps) {
   maps->pagemap = maps->memory = -1;
   maps->scan_works = maps->swapped = false;
+  maps->rings = false;
   maps->mappings = 0;
   maps->main_stack = (struct port_range){0, 0};
   long length = port_read_file("/proc/thread-self/maps", maps->text, maps->text_size);
@@ -128,6 +129,7 @@ enum port_maps_result port_maps_open(struct port_maps *maps) {
   while (next_mapping(&at, end, &mapping)) {
     maps->mappings++;
     ours |= mapping.begin <= maps->exclude[0].begin && maps->exclude[0].begin < mapping.end;
+    maps->rings |= name_begins(&mapping, "anon_inode:[io_uring]");
     if (name_is(&mapping, "[stack]"))
       maps->main_stack = (struct port_range){mapping.begin, mapping.end};
   }

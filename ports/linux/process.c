@@ -65,7 +65,12 @@ uint64_t port_now(void) {
 }
 
 int port_process_id(void) { return (int)SYSTEM_CALL(SYS_getpid); }
-int port_thread_id(void) { return (int)SYSTEM_CALL(SYS_gettid); }
+
+int port_thread_id(void) {
+  if (UNLIKELY(atomic_get(&port_sealed))) return 1; /* nobody will look for the thread again */
+  return (int)SYSTEM_CALL(SYS_gettid);
+}
+
 void port_yield(void) { SYSTEM_CALL(SYS_sched_yield); }
 
 _Noreturn void port_abort(void) {

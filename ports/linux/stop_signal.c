@@ -98,8 +98,12 @@ bool port_stop_pending(int thread) {
 static const uint64_t unblockable =
     BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGSYS);
 
+/* Stands for a mask that was not changed: SIGKILL is in no real one. */
+static const uint64_t unchanged = BIT(SIGKILL);
+
 uint64_t port_signals_block(void) {
   uint64_t all = ~(unblockable | BIT(STOP_SIGNAL)), old = 0;
+  if (UNLIKELY(atomic_get(&port_sealed))) return unchanged;
   SYSTEM_CALL(SYS_rt_sigprocmask, SIG_BLOCK, &all, &old, 8);
   return old;
 }
@@ -111,6 +115,7 @@ uint64_t port_signals_block_all(void) {
 }
 
 void port_signals_restore(uint64_t mask) {
+  if (UNLIKELY(mask == unchanged)) return;
   SYSTEM_CALL(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 }
 

@@ -34,6 +34,38 @@ port_call_on_stack:	/* rdi function, rsi argument, rdx stack top, rcx where to p
 	.cfi_endproc
 	.size	port_call_on_stack, .-port_call_on_stack
 
+/* Makes a process by clone(CLONE_VM | CLONE_VFORK) that calls a function on its own stack and ends. */
+	.globl	port_call_in_child
+	.hidden	port_call_in_child
+	.type	port_call_in_child, @function
+port_call_in_child:	/* rdi function, rsi argument, rdx stack top */
+	.cfi_startproc
+	and	$-16, %rdx
+	sub	$16, %rdx
+	mov	%rdi, (%rdx)
+	mov	%rsi, 8(%rdx)
+	mov	%rdx, %rsi
+	mov	$0x4100, %edi
+	xor	%edx, %edx
+	xor	%r10d, %r10d
+	xor	%r8d, %r8d
+	mov	$56, %eax
+	syscall
+	test	%rax, %rax
+	jz	1f
+	ret
+1:	.cfi_undefined %rip
+	xor	%ebp, %ebp
+	pop	%rax
+	pop	%rdi
+	call	*%rax
+	xor	%edi, %edi
+	mov	$231, %eax
+	syscall
+	hlt
+	.cfi_endproc
+	.size	port_call_in_child, .-port_call_in_child
+
 /* The stop signal's return: the kernel jumps here when the handler returns. */
 	.globl	port_signal_return
 	.hidden	port_signal_return

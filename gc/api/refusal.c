@@ -1,0 +1,68 @@
+/* refusal.c: clone and prctl, for what forbids collecting (collect/permit.h).
+
+   A task made by clone(CLONE_VM) without CLONE_THREAD is a process of its own in our memory: it
+   is in no list of ours and no signal of ours stops it, while it reads and writes the heap. With
+   CLONE_VFORK it is a vfork child, whose parent waits; with CLONE_THREAD it is found in /proc.
+
+   A filter (seccomp) may kill for any call that malloc does not make in other libraries either. So
+   before it is installed the log is written, and afterwards no cycle begins. seccomp_load and its
+   like end in prctl or syscall.
+
+   Variadic functions are defined as what they are on every ABI we know: functions of so many words.
+   clone has seven, of which the last stays on the stack (PORT_SEVENTH_WORD): our call is a jump. */
+#include "api/refusal.h"
+
+#include "api/next.h"
+#include "base/remedy.h"
+#include "collect/cycle.h"
+#include "collect/permit.h"
+#include "mutator/self.h"
+#include "ports/port.h"
+
+#include <errno.h>
+#include <sched.h>
+
+void refusal_shared_heap(void) {
+  int error = errno;
+  if (WITHOUT(shared_heap)) return;
+  permit_forbid("a process made by clone(CLONE_VM) shares the heap and cannot be stopped");
+  cycle_wait();
+  errno = error;
+}
+
+void refusal_filter(void) {
+  int error = errno;
+  permit_forbid("seccomp: the program installs a filter of its own");
+  cycle_wait();
+  permit_seal();
+  errno = error;
+}
+
+void refusal_filter_failed(void) {
+  int error = errno;
+  permit_unseal();
+  errno = error;
+}
+
+typedef int clone_function(int (*function)(void *), void *stack, int flags, void *argument,
+                           void *parent_id, void *storage);
+
+EXPORT clone_function clone_symbol __asm__("clone");
+int clone_symbol(int (*function)(void *), void *stack, int flags, void *argument, void *parent_id,
+                 void *storage) {
+  if (UNLIKELY(port_clone_shares_memory((uint64_t)(unsigned)flags))) refusal_shared_heap();
+  if (flags & CLONE_VFORK) self.lent = true;
+  return ((clone_function *)NEXT(clone))(function, stack, flags, argument, parent_id, storage);
+}
+
+extern EXPORT clone_function __clone __attribute__((alias("clone")));
+
+EXPORT int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+EXPORT int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
+  bool filter = UNLIKELY(port_is_filter_request(option)) && !WITHOUT(own_filter);
+
+  if (filter) refusal_filter();
+  int result = NEXT(prctl)(option, a, b, c, d);
+  if (filter && result < 0) refusal_filter_failed();
+  return result;
+}

@@ -1,0 +1,23 @@
+/* pin.c: see pin.h. */
+#include "mutator/pin.h"
+
+/* By compare-and-swap, and only while the object is live: a free() in another thread, which loads
+   and stores the state byte without a lock, then either comes later and takes the pin away, or
+   came before, and a cell that waits in a buffer is never made to look like an object. */
+bool pin_object(uintptr_t word) {
+  struct cell cell;
+  if (!cell_of(word, &cell)) return false;
+  uint8_t *state = state_at(cell.address), old = atomic_get(state);
+  do {
+    if (!(old & STATE_LIVE) || (old & STATE_DROPPED)) return false;
+  } while (!__atomic_compare_exchange_n(state, &old, old | STATE_PINNED, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED));
+  /* Afterwards: the collector clears the hint of a page in which it finds no pinned object. Set
+     even when the object was pinned before, in case the page was another's when that was done. */
+  atomic_set(&cell.page->has_pinned, 1);
+  return true;
+}
+
+void pin_end(uintptr_t object) {
+  __atomic_fetch_and(state_at(object), (uint8_t)~STATE_PINNED, __ATOMIC_SEQ_CST);
+}
