@@ -214,6 +214,8 @@ HIDDEN enum port_call port_call_of(long number);
 HIDDEN enum port_call port_futex_of(int operation);
 /* Does a clone with these flags make a task that shares the heap and is no thread of ours? */
 HIDDEN bool port_clone_shares_memory(uint64_t flags);
+/* Is it a vfork: a process in our memory, while the caller waits? */
+HIDDEN bool port_clone_lends_memory(uint64_t flags);
 /* Calls visit with every word that `count` requests of asynchronous input and output
    (struct iocb) leave to the kernel: requests, data and buffers. */
 HIDDEN void port_submitted_words(void *const *requests, long count, void (*visit)(uintptr_t word));

@@ -41,8 +41,7 @@ static void work(void) {
   uint64_t now = port_now();
   page_heap_decay(now);
   if (pace_idle_due(now)) cycle_run(CYCLE_IDLE, false);
-  if (page_heap_counts.used < pace.attention_pages && !page_heap_counts.dirty_free)
-    atomic_set(&blocking_work_due, 0);
+  if (!pace_attention_due() && !page_heap_counts.dirty_free) atomic_set(&blocking_work_due, 0);
 }
 
 static void *background(void *unused) {

@@ -75,7 +75,7 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
   if (UNLIKELY(options.collect_every_ms)) background_interval();
   if (pace_cycle_due()) {
     if (!cycle_run(CYCLE_GROWTH, false) && pace_overdue()) cycle_wait();
-  } else if (UNLIKELY(atomic_get(&page_heap_counts.used) >= atomic_get(&pace.attention_pages))) {
+  } else if (UNLIKELY(pace_attention_due())) {
     background_attention();
   }
   void *object = try_to_make(alignment, size, zero);

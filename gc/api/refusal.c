@@ -51,7 +51,7 @@ EXPORT clone_function clone_symbol __asm__("clone");
 int clone_symbol(int (*function)(void *), void *stack, int flags, void *argument, void *parent_id,
                  void *storage) {
   if (UNLIKELY(port_clone_shares_memory((uint64_t)(unsigned)flags))) refusal_shared_heap();
-  if (flags & CLONE_VFORK) self.lent = true;
+  if (port_clone_lends_memory((uint64_t)(unsigned)flags)) self.lent = true;
   return ((clone_function *)NEXT(clone))(function, stack, flags, argument, parent_id, storage);
 }
 

@@ -195,7 +195,7 @@ static inline bool must_jump(enum port_call kind, long a, long b) {
   case PORT_CALL_FUTEX: return port_futex_of((int)b) == PORT_CALL_OTHER;
   case PORT_CALL_CLONE:
     if (port_clone_shares_memory((uint64_t)a)) refusal_shared_heap();
-    if (a & CLONE_VFORK) self.lent = true;
+    if (port_clone_lends_memory((uint64_t)a)) self.lent = true;
     return true;
   case PORT_CALL_CLONE_3:
     if (a && b >= CLONE_ARGUMENTS_LEAST && port_clone_shares_memory(word_at(a, 0)))

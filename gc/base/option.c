@@ -27,7 +27,7 @@ static const struct option_description table[] = {
      "free() frees at once / when no pointer is left / never", .kind = CHOICE, FIELD(free_policy)},
     {"reclaim", "on|off", "on, off with free=quarantine", "take back what was never freed",
      .kind = SWITCH, FIELD(reclaim)},
-    {"growth", "PERCENT from 1 to 100000", "100", "collect when the heap has grown by so much",
+    {"growth", "PERCENT from 1 to 100000", "50", "collect when the heap has grown by so much",
      .kind = NUMBER, FIELD(growth), .low = 1, .high = 100000},
     {"limit", "SIZE like 512M (k, M, G or T), 0 for none", "0",
      "collect before the heap exceeds SIZE", .kind = SIZE, FIELD(limit), .high = SIZE_MAX},
@@ -78,7 +78,7 @@ const struct option_description *option_table(size_t *count) {
 void options_default(struct options *o) {
   *o = (struct options){.collect = true,
                         .reclaim = true,
-                        .growth = 100,
+                        .growth = 50,
                         .idle = 10,
                         .stride = 4,
                         .pin = PIN_DEFAULT,

@@ -35,7 +35,8 @@
   X(raw_calls)      /* calls made through syscall() are treated like those of libc */              \
   X(shared_heap)    /* no cycle once a process made by clone(CLONE_VM) shares the heap */          \
   X(own_filter)     /* no cycle once the program has installed a filter of system calls */         \
-  X(filter_trial)   /* under an inherited filter, try in a child what a cycle calls */
+  X(filter_trial)   /* under an inherited filter, try in a child what a cycle calls */             \
+  X(back_off)       /* cycles that reclaim nothing become rarer */
 
 enum remedy {
 #define REMEDY_NUMBER(name) REMEDY_##name,

@@ -1,20 +1,26 @@
 /* pace.h: when a cycle begins.
 
-   The heap's size is taken in heap pages in use, which the page heap counts anyway: malloc and free
-   count nothing. A cycle is due when the heap has grown since the last one by `growth` per cent
-   of what was live, at least 32 MiB; or when it nears `limit`. A program that frees what it
-   allocates does not grow, so it hardly ever collects. Cycles that reclaim nothing double the
-   step up to eight times. */
+   The heap's size is what its objects fill, in heap pages: the page heap counts large objects, and
+   buffers count their cells as they are refilled and flushed; malloc and free count nothing. A
+   cycle is due when the heap has grown since the last one by `growth` per cent of what was live, at
+   least 32 MiB; or when its pages near `limit`. A program that frees what it allocates does not
+   grow, so it hardly ever collects. Pages in use would not do for the first: what a cycle takes
+   back are mostly cells in pages of which others live, so their number hardly falls, and garbage as
+   large as all those holes would come on top of each step.
+
+   Cycles that reclaim nothing double the step up to eight times. Beyond the limit they still follow
+   each other, but never sooner than a sixteenth of what is live has been allocated, and with the
+   same doubling: a heap that cannot be kept below its limit is not collected without pause. */
 #ifndef RECLAIM_PACE_H
 #define RECLAIM_PACE_H
 
 #include "heap/page_heap.h"
 
 extern HIDDEN struct pace {
-  size_t due_pages;       /* heap pages in use at which a cycle is due; SIZE_MAX: never */
+  size_t due_pages;       /* heap pages filled at which a cycle is due; SIZE_MAX: never */
   size_t overdue_pages;   /* at which threads wait for the running cycle instead of growing on */
-  size_t attention_pages; /* pages at which idle work is worth a look */
-  size_t base_pages;      /* in use after the last cycle */
+  size_t attention_pages; /* at which idle work is worth a look */
+  size_t limit_pages;     /* heap pages in use at which a cycle is due because of `limit` */
   uint64_t last;          /* when the last cycle ended, nanoseconds */
   unsigned fruitless;     /* cycles in a row that reclaimed next to nothing */
 } pace;
@@ -26,10 +32,15 @@ HIDDEN void pace_done(size_t live, size_t reclaimed, uint64_t now);
 HIDDEN void pace_skipped(uint64_t now);
 
 static inline bool pace_cycle_due(void) {
-  return UNLIKELY(atomic_get(&page_heap_counts.used) >= atomic_get(&pace.due_pages));
+  return UNLIKELY(page_heap_filled() >= atomic_get(&pace.due_pages)) ||
+         UNLIKELY(atomic_get(&page_heap_counts.used) >= atomic_get(&pace.limit_pages));
 }
 static inline bool pace_overdue(void) {
-  return atomic_get(&page_heap_counts.used) >= atomic_get(&pace.overdue_pages);
+  return page_heap_filled() >= atomic_get(&pace.overdue_pages);
+}
+/* Something was allocated since the last cycle: there may be work without a cycle being due. */
+static inline bool pace_attention_due(void) {
+  return page_heap_filled() >= atomic_get(&pace.attention_pages);
 }
 /* The heap grew since the last cycle and that is `idle` seconds ago. */
 HIDDEN bool pace_idle_due(uint64_t now);

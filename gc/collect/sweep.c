@@ -132,16 +132,19 @@ static void sweep_claimed(struct page *page) {
     if (dead && take_dead(page_address(page), page->size)) page_heap_release_large(page);
     return;
   }
+  size_t size = page->size;
   for (unsigned w = 0; w < page->words; w++) {
     uint64_t dead = marked[w], taken = 0;
     if (!dead) continue;
     marked[w] = 0;
     for (uint64_t bits = dead; bits; bits &= bits - 1) {
       uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bits);
-      if (take_dead(page_address(page) + index * page->size, page->size)) taken |= bits & -bits;
+      if (take_dead(page_address(page) + index * size, size)) taken |= bits & -bits;
     }
     /* From here on the cells are anyone's; with the last of them the page may be gone. */
-    if (taken) __atomic_fetch_and(&page_allocated(page)[w], ~taken, __ATOMIC_SEQ_CST);
+    if (!taken) continue;
+    atomic_sub(&page_heap_counts.cell_bytes, (size_t)__builtin_popcountll(taken) * size);
+    __atomic_fetch_and(&page_allocated(page)[w], ~taken, __ATOMIC_SEQ_CST);
   }
 }
 

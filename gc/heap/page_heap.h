@@ -17,8 +17,16 @@ struct page_heap_counts {
   size_t dirty_free; /* free, but still backed by memory as far as we know */
   size_t large;      /* of used: in large objects */
   size_t peak;       /* the most ever used */
+  size_t cell_bytes; /* taken out of spans less put back, those waiting in buffers included:
+                        counted by whoever takes and puts back, a buffer's worth at a time */
 };
 extern HIDDEN struct page_heap_counts page_heap_counts;
+
+/* Heap pages' worth of memory in objects and in buffers. What `used` has above that are free cells
+   in pages of which others are taken: a program fills them without taking another page. */
+static inline size_t page_heap_filled(void) {
+  return atomic_get(&page_heap_counts.cell_bytes) / HEAP_PAGE + atomic_get(&page_heap_counts.large);
+}
 
 /* A span for cells of a class: descriptor and tables set up, no owner, its allocated bits all
    clear for valid cells. NULL: out of memory or address space. */

@@ -73,6 +73,7 @@ void mutator_flush(void **cells, size_t count) {
   struct page *page = NULL;
   uintptr_t begin = 0;
   size_t size = 0;
+  size_t bytes = 0;
   uint64_t bits = 0;
   unsigned word = 0;
   for (size_t i = 0; i <= count; i++) {
@@ -97,7 +98,9 @@ void mutator_flush(void **cells, size_t count) {
     }
     word = index / 64;
     bits |= 1ull << (index % 64);
+    bytes += page->size;
   }
+  atomic_sub(&page_heap_counts.cell_bytes, bytes);
 }
 
 /* --- the owner's pages --------------------------------------------------------------------------
@@ -309,6 +312,7 @@ void *mutator_take(struct mutator *mutator, unsigned class) {
     if (!left) page->scan++;
   }
   if (!got) return NULL;
+  atomic_add(&page_heap_counts.cell_bytes, got * size_classes[class].size);
   if (got < want) memmove(cells, cells + (want - got), got * sizeof *cells);
   cell = buffer->slot[got];
   buffer->count = got - 1;

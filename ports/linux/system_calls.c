@@ -69,6 +69,8 @@ bool port_clone_shares_memory(uint64_t flags) {
   return (flags & CLONE_VM) && !(flags & (CLONE_VFORK | CLONE_THREAD));
 }
 
+bool port_clone_lends_memory(uint64_t flags) { return (flags & CLONE_VM) && (flags & CLONE_VFORK); }
+
 void port_submitted_words(void *const *requests, long count, void (*visit)(uintptr_t word)) {
   for (long i = 0; i < count; i++) {
     struct iocb request;

@@ -30,7 +30,7 @@ Test(option, defaults) {
   cr_expect(parsed.collect && parsed.reclaim && parsed.inherit);
   cr_expect(!parsed.zero && !parsed.reclaim_set);
   cr_expect_eq(parsed.free_policy, FREE_TRUST);
-  cr_expect_eq(parsed.growth, 100);
+  cr_expect_eq(parsed.growth, 50);
   cr_expect_eq(parsed.limit, 0);
   cr_expect_eq(parsed.idle, 10);
   cr_expect_eq(parsed.stride, 4);
@@ -86,7 +86,7 @@ Test(option, sizes) {
 Test(option, a_bad_entry_keeps_the_default_and_reading_goes_on) {
   cr_expect(!parse("growth=fast,zero=on,nonsense=1,idle,stride=48,drop-free=101"));
   cr_expect_eq(complained, 5);
-  cr_expect_eq(parsed.growth, 100);
+  cr_expect_eq(parsed.growth, 50);
   cr_expect(parsed.zero);
   cr_expect_eq(parsed.idle, 10);
   cr_expect_eq(parsed.stride, 4);

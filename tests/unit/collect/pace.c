@@ -1,4 +1,5 @@
-/* pace.c: when the next cycle is due, from the page heap's counts alone. */
+/* pace.c: when the next cycle is due, from the page heap's counts alone. Here the heap is filled
+   with large objects, which are counted in whole pages; cells count too, in one test. */
 #include "tests/unit/unit.h"
 
 #include "collect/pace.h"
@@ -6,27 +7,32 @@
 static const size_t mib = MIB / HEAP_PAGE; /* pages in one */
 static const uint64_t second = 1000000000;
 
+/* So many pages are filled, and as many in use: no holes. */
+static void fill(size_t pages) { page_heap_counts.large = page_heap_counts.used = pages; }
+
 static void start(void) {
   options_default(&options);
-  page_heap_counts.used = 100 * mib;
+  options.growth = 100;
+  page_heap_counts.cell_bytes = 0;
+  fill(100 * mib);
   pace_init();
 }
 
 TestSuite(pace, .init = start, .timeout = 30);
 
 static bool due_at(size_t pages) {
-  page_heap_counts.used = pages;
+  fill(pages);
   return pace_cycle_due();
 }
 
 /* A cycle that left so many MiB in use and found so many of them live. */
 static void cycle(size_t used, size_t live, size_t reclaimed) {
-  page_heap_counts.used = used * mib;
+  fill(used * mib);
   pace_done(live * MIB, reclaimed * MIB, 7 * second);
 }
 
 Test(pace, nothing_is_due_before_the_start) {
-  pace = (struct pace){.due_pages = SIZE_MAX, .overdue_pages = SIZE_MAX};
+  pace = (struct pace){.due_pages = SIZE_MAX, .overdue_pages = SIZE_MAX, .limit_pages = SIZE_MAX};
   cr_expect(!due_at(SIZE_MAX / HEAP_PAGE));
 }
 
@@ -73,17 +79,52 @@ Test(pace, a_cycle_that_reclaims_a_hundredth_is_worth_it) {
   cr_expect_eq(pace.fruitless, 1);
 }
 
+/* A cycle takes back cells in pages that stay: the holes are filled without a page more, and count
+   for the next cycle as they are filled. */
+Test(pace, holes_that_are_filled_count_as_growth) {
+  page_heap_counts.cell_bytes = 30 * MIB;
+  page_heap_counts.large = 0;
+  page_heap_counts.used = 200 * mib;
+  pace_done(30 * MIB, 100 * MIB, 7 * second);
+  cr_expect(!pace_cycle_due());
+  page_heap_counts.cell_bytes = 62 * MIB - 1;
+  cr_expect(!pace_cycle_due());
+  page_heap_counts.cell_bytes = 62 * MIB;
+  cr_expect(pace_cycle_due(), "no page was taken, yet 32 MiB were");
+}
+
 Test(pace, near_the_limit_three_quarters_of_the_room_are_used) {
   options.limit = 300 * MIB;
-  cycle(200, 200, 50);
+  cycle(200, 100, 50);
   cr_expect(!due_at(275 * mib - 1));
   cr_expect(due_at(275 * mib));
-  cycle(299, 299, 50);
+  page_heap_counts.large = 0; /* the limit is on pages in use, be they full or not */
+  cr_expect(pace_cycle_due());
+}
+
+Test(pace, beyond_the_limit_cycles_do_not_follow_each_other_without_pause) {
+  options.limit = 300 * MIB;
+  cycle(299, 8, 50);
   cr_expect(!due_at(299 * mib + 15));
-  cr_expect(due_at(299 * mib + 16), "a little room always");
-  cycle(500, 500, 50);
-  cr_expect(!due_at(500 * mib), "beyond it, cycles do not follow each other without pause");
+  cr_expect(due_at(299 * mib + 16), "a MiB always");
+  cycle(500, 8, 50);
+  cr_expect(!due_at(500 * mib + 15));
   cr_expect(due_at(500 * mib + 16));
+  cycle(500, 480, 50);
+  cr_expect(!due_at(530 * mib - 1), "a sixteenth of what is live");
+  cr_expect(due_at(530 * mib));
+}
+
+Test(pace, beyond_the_limit_fruitless_cycles_become_rarer) {
+  static const size_t steps[] = {60, 120, 240, 240};
+  options.limit = 300 * MIB;
+  for (int i = 0; i < 4; i++) {
+    cycle(500, 480, 0);
+    cr_expect(!due_at((500 + steps[i]) * mib - 1), "cycle %d", i);
+    cr_expect(due_at((500 + steps[i]) * mib), "cycle %d", i);
+  }
+  cycle(500, 480, 50);
+  cr_expect(due_at(530 * mib), "until one is worth it");
 }
 
 Test(pace, a_far_limit_changes_nothing) {
@@ -93,18 +134,18 @@ Test(pace, a_far_limit_changes_nothing) {
   cr_expect(due_at(401 * mib));
 }
 
-Test(pace, threads_wait_when_the_heap_outgrows_the_cycle_by_half) {
+Test(pace, threads_wait_when_the_heap_outgrows_the_cycle_by_a_quarter) {
   cycle(100, 100, 50);
   cr_expect_eq(pace.overdue_pages - pace.due_pages, (pace.due_pages - 100 * mib) / 4);
-  page_heap_counts.used = pace.overdue_pages - 1;
+  fill(pace.overdue_pages - 1);
   cr_expect(!pace_overdue());
-  page_heap_counts.used++;
+  fill(pace.overdue_pages);
   cr_expect(pace_overdue());
 }
 
 Test(pace, a_skipped_cycle_is_tried_again_soon) {
   cycle(200, 200, 50);
-  page_heap_counts.used = 400 * mib;
+  fill(400 * mib);
   pace_skipped(9 * second);
   cr_expect(!due_at(408 * mib - 1));
   cr_expect(due_at(408 * mib));
@@ -114,19 +155,19 @@ Test(pace, a_skipped_cycle_is_tried_again_soon) {
 Test(pace, idle_means_grown_and_long_ago) {
   options.idle = 10;
   cycle(100, 100, 50);
-  page_heap_counts.used = 102 * mib;
+  fill(102 * mib);
   cr_expect(!pace_idle_due(16 * second));
   cr_expect(pace_idle_due(17 * second));
-  page_heap_counts.used = 100 * mib;
+  fill(100 * mib);
   cr_expect(!pace_idle_due(100 * second), "it did not grow");
-  page_heap_counts.used = 102 * mib;
+  fill(102 * mib);
   options.idle = 0;
   cr_expect(!pace_idle_due(1000000 * second));
 }
 
 Test(pace, large_numbers_do_not_overflow) {
   options.growth = 100000;
-  page_heap_counts.used = (size_t)1 << 23; /* 512 GiB */
+  fill((size_t)1 << 23); /* 512 GiB */
   pace_done((size_t)512 << 30, 0, second);
   cr_expect(pace.due_pages > (size_t)1 << 23);
   cr_expect(pace.overdue_pages > pace.due_pages);
