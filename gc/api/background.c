@@ -3,7 +3,9 @@
    A single-threaded program does it on entering a blocking call (blocking_enter in blocking.h). A
    threaded one gets one collector thread, made when the first such work comes up, with all
    signals blocked; it sleeps as long as nothing is due. collect-every-ms, a testing option, makes
-   that thread at start. The thread does not survive fork; the child makes its own when it must. */
+   that thread at start. The thread does not survive fork; the child makes its own when it must.
+   fork need not end it first, since it holds every lock of ours; calls that the kernel refuses to
+   a process of several threads do (namespace.c). */
 #include "api/background.h"
 
 #include <errno.h>
@@ -15,6 +17,7 @@
 #include "api/next.h"
 #include "base/identity.h"
 #include "base/option.h"
+#include "base/remedy.h"
 #include "collect/cycle.h"
 #include "collect/pace.h"
 #include "heap/page_heap.h"
@@ -25,8 +28,9 @@ int blocking_work_due;
 
 static struct {
   uint32_t running;
-  uint32_t wake; /* futex word: never changes, so a wait on it is a sleep that can be interrupted */
-  uint64_t next; /* fork child: when collect-every-ms asks for the next cycle */
+  uint32_t ending; /* futex word the thread sleeps on: 1 asks it to end */
+  uint32_t sleep;  /* futex word that never changes: a wait on it is a sleep */
+  uint64_t next;   /* fork child: when collect-every-ms asks for the next cycle */
 } state;
 
 enum { STACK = 128 * 1024 };
@@ -46,15 +50,16 @@ static void work(void) {
 
 static void *background(void *unused) {
   (void)unused;
-  if (options.collect_every_ms)
-    for (;;) {
-      port_futex_wait(&state.wake, 0, (uint64_t)options.collect_every_ms * 1000000);
-      cycle_run(CYCLE_INTERVAL, false);
-    }
+  uint64_t interval = (uint64_t)options.collect_every_ms * 1000000;
   for (;;) {
-    port_futex_wait(&state.wake, 0, second / 2);
-    if (atomic_get(&blocking_work_due)) work();
+    port_futex_wait(&state.ending, 0, interval ? interval : second / 2);
+    if (atomic_get_acquire(&state.ending)) break;
+    if (interval) cycle_run(CYCLE_INTERVAL, false);
+    else if (atomic_get(&blocking_work_due)) work();
   }
+  atomic_set(&state.next, port_now() + interval);
+  atomic_set(&state.ending, 0);
+  atomic_set_release(&state.running, 0); /* the next occasion makes another */
   return NULL;
 }
 
@@ -96,7 +101,17 @@ void blocking_work(void) {
   errno = error;
 }
 
+void background_end(void) {
+  if (!atomic_get(&state.running) || identity_check() != IDENTITY_SELF) return;
+  if (port_count_threads() != 2 || WITHOUT(collector_thread_ends)) return; /* not by our doing */
+  atomic_set_release(&state.ending, 1);
+  port_futex_wake(&state.ending, 1);
+  uint64_t until = port_now() + second;
+  while (port_count_threads() == 2 && port_now() < until) port_futex_wait(&state.sleep, 0, 100000);
+}
+
 void background_fork_child(void) {
+  atomic_set(&state.ending, 0);
   atomic_set(&state.running, 0);
   state.next = port_now();
 }

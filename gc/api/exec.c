@@ -9,6 +9,7 @@
    announcement is held by the calling thread alone; nothing else is kept here. */
 #include "api/next.h"
 #include "api/process.h"
+#include "base/remedy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 /* Runs an exec call between announcement and, since it came back, retraction. */
 #define ANNOUNCED(call)                                                                            \
   __extension__({                                                                                  \
-    bool announced_ = process_announce();                                                          \
+    bool announced_ = !WITHOUT(exec_announce) && process_announce();                               \
     int result_ = (call);                                                                          \
     if (announced_) retract();                                                                     \
     result_;                                                                                       \

@@ -22,11 +22,13 @@
 #include "api/background.h"
 #include "api/next.h"
 #include "base/option.h"
+#include "base/remedy.h"
 #include "collect/cycle.h"
 #include "mutator/pin.h"
 #include "ports/port.h"
 
 static uint32_t loaded; /* libraries may have come unseen; cycles are disabled meanwhile */
+static bool passive;    /* another allocator serves the program: its libraries are left alone */
 
 static void *pinned(void *object) {
   pin_object((uintptr_t)object);
@@ -137,15 +139,24 @@ static int pin_library(struct dl_phdr_info *info, size_t size, void *unused) {
 }
 
 void libraries_pin(void) {
-  if (options.pin[0]) dl_iterate_phdr(pin_library, NULL);
+  if (options.pin[0] && !WITHOUT(pin)) dl_iterate_phdr(pin_library, NULL);
 }
 
+extern HIDDEN const char __ehdr_start[]; /* the linker's: where this library begins */
+
+/* All that makes blocks by itself must be found here. Not reallocarray: many programs bring their
+   own for systems that lack it, and it calls realloc. That a name is ours cannot be asked of the
+   name: within this library too it stands for the program's function, if there is one. */
 bool libraries_are_ours(void) {
-  static const char *const names[] = {"malloc", "free", "calloc", "realloc", "posix_memalign"};
-  void *const ours[] = {malloc, free, calloc, realloc, posix_memalign};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (dlsym(RTLD_DEFAULT, names[i]) != ours[i]) return false;
-  return true;
+  static const char *const family[] = {
+      "malloc", "free",    "calloc",         "realloc",       "memalign",
+      "valloc", "pvalloc", "posix_memalign", "aligned_alloc", "malloc_usable_size"};
+  Dl_info info;
+  for (size_t i = 0; i < sizeof family / sizeof *family && !passive; i++)
+    passive =
+        !dladdr(dlsym(RTLD_DEFAULT, family[i]), &info) || info.dli_fbase != (void *)__ehdr_start;
+  if (WITHOUT(passive)) passive = false;
+  return !passive;
 }
 
 /* Does libc look at the caller's own search path when it opens a bare name for it? */
@@ -173,7 +184,8 @@ static void pass_on(void) {
 }
 
 EXPORT void *dlopen(const char *file, int flags) {
-  flags &= ~RTLD_DEEPBIND;
+  if (passive) return NEXT(dlopen)(file, flags); /* compiled to a jump, as below */
+  if (!WITHOUT(deepbind)) flags &= ~RTLD_DEEPBIND;
   libraries_catch_up();
   if (file &&
       (strchr(file, '$') || (!strchr(file, '/') && has_search_path(__builtin_return_address(0))))) {

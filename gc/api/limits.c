@@ -9,10 +9,12 @@
 
 #include "api/next.h"
 #include "api/process.h"
+#include "base/remedy.h"
 #include "heap/page_heap.h"
 #include "ports/port.h"
 
 static void prepare(int resource, const struct rlimit *limit) {
+  if (WITHOUT(address_space_limit)) return;
   if (resource != RLIMIT_AS || !limit || limit->rlim_cur == RLIM_INFINITY) return;
   int error = errno;
   if (process_announce()) { /* no cycle meanwhile, and not for a vfork child */

@@ -16,6 +16,7 @@
 #include "api/next.h"
 #include "api/start.h"
 #include "base/option.h"
+#include "base/remedy.h"
 #include "collect/cycle.h"
 #include "collect/pace.h"
 #include "heap/page_heap.h"
@@ -55,7 +56,7 @@ static COLD void count_allocation(void) {
 
 static COLD void *out_of_memory(size_t alignment, size_t size, bool *zero) {
   /* What can be had is had before the program is told no: a cycle, then every free page. */
-  cycle_run(CYCLE_MEMORY, true);
+  if (!WITHOUT(collect_before_enomem)) cycle_run(CYCLE_MEMORY, true);
   void *object = try_to_make(alignment, size, zero);
   if (!object && page_heap_purge(0)) object = try_to_make(alignment, size, zero);
   if (!object) errno = ENOMEM;
@@ -115,6 +116,7 @@ static COLD void bad_pointer(const char *by, void *pointer) {
 /* A block that libc's own allocator made goes back to it. Its main heap is the program break;
    before anyone called it, there is no such block. */
 static bool is_libc_block(void *pointer) {
+  if (WITHOUT(foreign_blocks)) return false;
   struct mallinfo2 info = NEXT(mallinfo2)();
   return info.arena + info.hblkhd > 0 && ((uintptr_t)pointer & (GRANULE - 1)) == 0;
 }
@@ -213,7 +215,7 @@ EXPORT FAST void *calloc(size_t count, size_t size) {
   void *object = allocate_fast(bytes);
   bool zero = false;
   if (UNLIKELY(!object)) object = make(GRANULE, bytes, &zero, CALLER);
-  return object && !zero ? memset(object, 0, bytes) : object;
+  return object && !zero && !WITHOUT(calloc_zeroes) ? memset(object, 0, bytes) : object;
 }
 
 /* Moves an object's contents to a new one. Both are live until the contents are over, so that a
@@ -224,10 +226,11 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   void *target = make(GRANULE, size, NULL, caller);
   if (!target) return NULL;
   struct cell place;
-  bool pages = size > old && old >= MOVE_PAGES && object_find(target, &place) &&
-               place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
-               atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES &&
-               port_move_pages(pointer, target, cell->page->size);
+  bool pages =
+      size > old && old >= MOVE_PAGES && object_find(target, &place) &&
+      place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
+      ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves)) &&
+      port_move_pages(pointer, target, cell->page->size);
   if (!pages) memcpy(target, pointer, size_min(old, size));
   if (UNLIKELY(atomic_get(state_at((uintptr_t)pointer)) & STATE_PINNED))
     pin_object((uintptr_t)target);

@@ -70,6 +70,7 @@ static void after_fork_in_parent(void) {
 
 static void after_fork_in_child(void) {
   identity_take();
+  if (WITHOUT(fork_child_reset)) return;
   if (self.thread) mutator_fork_child(self.thread->levels, HANDLER_LEVELS);
   else mutator_fork_child(NULL, 0);
   thread_fork_child();

@@ -1,6 +1,7 @@
 /* identity.c: see identity.h. */
 #include "base/identity.h"
 
+#include "base/remedy.h"
 #include "ports/port.h"
 
 static int *owner; /* on a page wiped in fork children; NULL when the kernel has none to give */
@@ -15,7 +16,7 @@ void identity_init(void) {
 void identity_take(void) { *owner = port_process_id(); }
 
 enum identity identity_check(void) {
-  if (!owner) return IDENTITY_SELF; /* not started yet */
+  if (!owner || WITHOUT(identity_check)) return IDENTITY_SELF; /* not started yet */
   int known = atomic_get(owner);
   if (known == 0) return IDENTITY_FORKED;
   if (UNLIKELY(atomic_get(&port_sealed))) return IDENTITY_SELF;

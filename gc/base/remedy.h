@@ -36,7 +36,32 @@
   X(shared_heap)    /* no cycle once a process made by clone(CLONE_VM) shares the heap */          \
   X(own_filter)     /* no cycle once the program has installed a filter of system calls */         \
   X(filter_trial)   /* under an inherited filter, try in a child what a cycle calls */             \
-  X(back_off)       /* cycles that reclaim nothing become rarer */
+  X(back_off)       /* cycles that reclaim nothing become rarer */                                 \
+  X(fork_child_reset) /* a fork child puts its copy of the collector's state in order */           \
+  X(identity_check)   /* a child nobody announced, or one in its parent's memory, collects nothing \
+                       */                                                                          \
+  X(exec_announce)    /* no collection runs while a program is replaced */                         \
+  X(collector_thread_ends) /* before calls that need a process of one thread */                    \
+  X(passive)               /* where another allocator comes first nothing is collected */          \
+  X(deepbind)              /* libraries are not bound to libc's free while malloc is ours */       \
+  X(pin) /* what a library allocates that keeps offsets instead of pointers is a root */           \
+  X(foreign_blocks)        /* blocks that libc's own allocator made go back to it */               \
+  X(undumpable_fallback)   /* do without the pagemap of a process that dropped its privileges */   \
+  X(thread_self_maps)      /* the list of mappings survives the main thread's end */               \
+  X(address_space_limit)   /* the reservation gives way to a limit set later */                    \
+  X(locked_memory)         /* memory that cannot be given back is not taken to be zero */          \
+  X(bounded_moves)         /* blocks moved by mremap are few, each leaves a mapping behind */      \
+  X(calloc_zeroes)         /* memory used before is cleared */                                     \
+  X(collect_before_enomem) /* before malloc returns NULL */                                        \
+  X(give_back)             /* free pages go back to the kernel */                                  \
+  X(unused_stack)          /* what lies below a stack pointer is no root */                        \
+  X(stack_bounds)      /* a stack ends where its thread was told, not where the mapping does */    \
+  X(wipe_dead)         /* garbage loses its contents */                                            \
+  X(mark_overflow)     /* objects that found the mark stack full are scanned later */              \
+  X(large_presence)    /* of large objects only pages that were touched are scanned */             \
+  X(stopped_sleep)     /* a stopped thread sleeps */                                               \
+  X(late_signal_epoch) /* a stop signal that arrives after its cycle stops nobody */               \
+  X(stoppable_wait)    /* a thread that waits for a cycle can be stopped for it */
 
 enum remedy {
 #define REMEDY_NUMBER(name) REMEDY_##name,

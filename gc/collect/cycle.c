@@ -174,6 +174,7 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
   if (identity_check() != IDENTITY_SELF) return false;
   if (atomic_get(&cycle.announced) && (!wait || is_announcer())) return false;
   uint64_t mask = port_signals_block(); /* the stop signal stays open while we wait */
+  if (WITHOUT(stoppable_wait)) port_signals_block_all();
   if (wait) {
     lock_take(&cycle.lock);
   } else if (!lock_take_if_free(&cycle.lock)) {

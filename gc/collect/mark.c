@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/remedy.h"
 #include "ports/port.h"
 
 enum {
@@ -54,8 +55,10 @@ void mark_begin(unsigned stride, struct port_maps *maps) {
   if (m.committed > m.limit) m.committed = m.limit; /* the heap was shrunk */
   m.depth = 0;
   m.candidate_head = m.candidate_tail = m.object_head = m.object_tail = 0;
-  m.first = heap.base + HEAP_PAGE; /* page 0 holds nothing */
-  m.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE;
+  /* Page 0 holds nothing. One byte less than where page 1 begins: this variable lies in memory that
+     is scanned, and would keep the first object there with all it points to. */
+  m.first = heap.base + HEAP_PAGE - 1;
+  m.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE + 1;
   m.stride = stride;
   m.overflow = m.failed = false;
   memset(&m.counts, 0, sizeof m.counts);
@@ -98,7 +101,7 @@ static inline size_t object_size(object object) {
 static inline void push(struct page *page, uintptr_t address) {
   if (UNLIKELY(m.depth == m.committed) && !grow_stack()) {
     page->rescan = 1; /* marked but not scanned */
-    m.overflow = true;
+    m.overflow = !WITHOUT(mark_overflow);
     m.counts.overflows++;
     return;
   }
@@ -163,7 +166,7 @@ static void scan_object(object object) {
   size_t size = object_size(object);
   m.counts.objects++;
   m.counts.bytes += size;
-  if (size < PRESENCE_FILTER) scan(address, address + size);
+  if (size < PRESENCE_FILTER || WITHOUT(large_presence)) scan(address, address + size);
   else if (!port_present_ranges(&m.large, address, address + size, scan_present, NULL))
     m.failed = true;
 }

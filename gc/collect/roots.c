@@ -72,6 +72,7 @@ static void visit(void *context, uintptr_t begin, uintptr_t end, uintptr_t origi
 
 /* The part of a stack below what its thread uses holds only stale words. */
 static void leave_out(uintptr_t begin, uintptr_t end, uintptr_t used) {
+  if (WITHOUT(unused_stack)) return;
   if (used < begin || used > end) return; /* it runs elsewhere: all of this stack counts */
   used = (used - PORT_RED_ZONE) & ~(uintptr_t)7;
   if (used <= begin || state.unused_count == STACKS) return;
@@ -90,7 +91,7 @@ static void known_stack(int id, const struct thread *thread, uintptr_t *begin, u
     return;
   }
   if (thread && thread->stack_begin) {
-    *begin = thread->stack_begin;
+    *begin = thread->stack_begin - (WITHOUT(stack_bounds) ? MIB : 0);
     *end = thread->stack_end;
   }
 }

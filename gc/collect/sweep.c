@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/remedy.h"
 #include "heap/page_heap.h"
 #include "mutator/mutator.h"
 #include "ports/port.h"
@@ -109,6 +110,7 @@ enum { PURGE_LEAST = 64 * 1024 };
    write all of it would keep whatever they point to, chains of it without end (Boehm, "Bounding
    space usage of conservative garbage collectors", POPL 2002). */
 static void wipe(uintptr_t address, size_t size) {
+  if (WITHOUT(wipe_dead)) return;
   if (size >= PURGE_LEAST && port_purge((void *)address, size)) return;
   memset((void *)address, 0, size);
 }

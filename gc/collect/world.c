@@ -75,6 +75,11 @@ static void on_stop(uint64_t value, const struct port_frame *frame) {
   atomic_add(&self.stops, 1); /* a raw clone without storage of its own runs with its maker's */
   no_longer_silent(id);
   if (self.thread && atomic_get(&self.thread->id) != id) atomic_set(&world.foreign_tls, true);
+  if (WITHOUT(late_signal_epoch)) { /* stops whenever it is told to, until somebody resumes it */
+    uint32_t now = atomic_get_acquire(&world.epoch);
+    while (now != epoch && atomic_get_acquire(&world.epoch) == now)
+      port_futex_wait(&world.epoch, now, 0);
+  }
   if (atomic_get_acquire(&world.epoch) != epoch && !(slot = late(id, &epoch))) return;
   uint64_t expected = (uint64_t)epoch << 2 | ASKED;
   if (!__atomic_compare_exchange_n(&slot->state, &expected, (uint64_t)epoch << 2 | FILLING, false,
@@ -86,7 +91,8 @@ static void on_stop(uint64_t value, const struct port_frame *frame) {
   atomic_set_release(&slot->state, (uint64_t)epoch << 2 | STOPPED);
   __atomic_fetch_add(&world.answers, 1, __ATOMIC_RELEASE);
   port_futex_wake(&world.answers, 1);
-  while (atomic_get_acquire(&world.epoch) == epoch) port_futex_wait(&world.epoch, epoch, 0);
+  while (atomic_get_acquire(&world.epoch) == epoch)
+    if (!WITHOUT(stopped_sleep)) port_futex_wait(&world.epoch, epoch, 0);
 }
 
 bool world_install(void) { return port_stop_install(on_stop); }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/lock.h"
+#include "base/remedy.h"
 #include "ports/port.h"
 
 enum {
@@ -153,6 +154,7 @@ static size_t purge_run(struct page *run) {
 
 static size_t purge_to(size_t keep) {
   size_t purged = 0;
+  if (WITHOUT(give_back)) return 0;
   for (unsigned list = LISTS; list-- > 1 && counts.dirty_free > keep;)
     for (struct page *run = state.lists[list]; run && counts.dirty_free > keep; run = run->next)
       if (run->dirty) purged += purge_run(run);

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "base/remedy.h"
 #include "base/text.h"
 #include "ports/port.h"
 #include "ports/x86_64/system_call.h"
@@ -42,7 +43,7 @@ bool port_commit(void *address, size_t size) {
 }
 
 bool port_purge(void *address, size_t size) {
-  return SYSTEM_CALL(SYS_madvise, address, size, MADV_DONTNEED) == 0;
+  return SYSTEM_CALL(SYS_madvise, address, size, MADV_DONTNEED) == 0 || WITHOUT(locked_memory);
 }
 
 bool port_protect_read(void *address, size_t size) {

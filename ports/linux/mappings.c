@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 
+#include "base/remedy.h"
 #include "base/text.h"
 #include "ports/port.h"
 #include "ports/x86_64/system_call.h"
@@ -101,13 +102,14 @@ enum port_maps_result port_maps_open(struct port_maps *maps) {
   maps->rings = false;
   maps->mappings = 0;
   maps->main_stack = (struct port_range){0, 0};
-  long length = port_read_file("/proc/thread-self/maps", maps->text, maps->text_size);
+  const char *list = WITHOUT(thread_self_maps) ? "/proc/self/maps" : "/proc/thread-self/maps";
+  long length = port_read_file(list, maps->text, maps->text_size);
   if (length == -EFBIG) return PORT_MAPS_TRUNCATED;
   if (length <= 0) return PORT_MAPS_OPEN;
   maps->text_length = (size_t)length;
   maps->pagemap = port_open_read("/proc/thread-self/pagemap");
-  if (maps->pagemap < 0 && maps->pagemap != -EACCES && maps->pagemap != -EPERM)
-    return PORT_MAPS_OPEN;
+  bool refused = maps->pagemap == -EACCES || maps->pagemap == -EPERM;
+  if (maps->pagemap < 0 && (!refused || WITHOUT(undumpable_fallback))) return PORT_MAPS_OPEN;
   if (maps->pagemap >= 0 && !maps->baseline) {
     struct page_scan probe = {.size = sizeof probe, .begin = 0, .end = 0, .returned = IS_PRESENT};
     maps->scan_works = SYSTEM_CALL(SYS_ioctl, maps->pagemap, PAGE_SCAN, &probe) == 0;

@@ -1,0 +1,45 @@
+/* hazards_family.c: the malloc family, its limits and memory pressure (sections 7, 8 and 8b of
+   tests/HAZARDS). */
+#include "hazards.h"
+
+ONE_TEST_AT_A_TIME
+
+#define PRESSURE(identifier, name, remedy, ...)                                                    \
+  HAZARD(identifier, remedy, .command.argv = {"pressure", name}, .command.seconds = 100,           \
+         __VA_ARGS__)
+#define PRESSURE_BY_DESIGN(identifier, name)                                                       \
+  HAZARD_BY_DESIGN(identifier, .command.argv = {"pressure", name}, .command.seconds = 100)
+
+/* One library has all of it; what glibc's hooks and variables would change is glibc's. */
+HAZARD_BY_DESIGN(whole_family, .command.argv = {"foreign", "family"})
+HAZARD_BY_DESIGN(settings_of_libc, .command.argv = {"foreign", "family"},
+                 .command.environment = {"MALLOC_ARENA_MAX=1", "MALLOC_PERTURB_=165",
+                                         "MALLOC_CHECK_=3", "MALLOC_TRACE=trace",
+                                         "GLIBC_TUNABLES=glibc.malloc.tcache_count=0"})
+/* How much was asked for is not kept anywhere: a cell is scanned and copied whole. */
+PRESSURE_BY_DESIGN(usable_size, "usable")
+/* A freed cell holds no links, and its memory stays. */
+PRESSURE_BY_DESIGN(read_after_free, "stale")
+
+PRESSURE(address_space_limit, "limit", "address_space_limit")
+/* Only what is used is made writable, which is what this limit counts. */
+PRESSURE_BY_DESIGN(data_limit, "data")
+PRESSURE(no_memory, "no-memory", "collect_before_enomem")
+PRESSURE(locked_memory, "locked", "locked_memory")
+PRESSURE(recycled_memory, "recycled", "calloc_zeroes")
+PRESSURE(moved_blocks, "moves", "bounded_moves")
+/* The heap and each of its tables are one mapping each. */
+PRESSURE_BY_DESIGN(mappings, "mappings")
+PRESSURE(given_back, "given-back", "give_back")
+
+/* Growth is what was allocated less what was freed. */
+PRESSURE_BY_DESIGN(steady_heap, "steady")
+PRESSURE(growing_heap, "growing", "back_off")
+PRESSURE(queue, "queue", "wipe_dead", .cycles = 10)
+PRESSURE(dead_stack, "dead-stack", "unused_stack")
+PRESSURE(adjacent_stack, "adjacent", "stack_bounds")
+PRESSURE_BY_DESIGN(random_bits, "bits")
+/* Marking does not recurse. */
+PRESSURE_BY_DESIGN(deep_list, "deep")
+PRESSURE(wide_block, "wide", "mark_overflow")
+PRESSURE(sparse_block, "sparse", "large_presence")

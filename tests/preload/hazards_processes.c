@@ -1,0 +1,63 @@
+/* hazards_processes.c: processes, threads' ends and other libraries (sections 6, 8a and 8b of
+   tests/HAZARDS). */
+#include "hazards.h"
+
+ONE_TEST_AT_A_TIME
+
+#define PROCESS(identifier, name, remedy, ...)                                                     \
+  HAZARD(identifier, remedy, .command.argv = {"process", name}, .command.seconds = 40, __VA_ARGS__)
+#define PROCESS_BY_DESIGN(identifier, name)                                                        \
+  HAZARD_BY_DESIGN(identifier, .command.argv = {"process", name}, .command.seconds = 40)
+
+PROCESS(fork, "announced", "fork_child_reset", .cycles = 60)
+PROCESS(unannounced_fork, "unannounced", "identity_check", .cycles = 5)
+PROCESS(borrowed_memory, "borrowed", "identity_check")
+PROCESS(single_thread, "single", "collector_thread_ends")
+PROCESS(waiters, "waiters", "stoppable_wait", .cycles = 20)
+PROCESS(late_signal, "late", "late_signal_epoch")
+PROCESS(watchdog, "watchdog", "stopped_sleep", .cycles = 10)
+/* Mark bits and states lie in tables of their own. */
+PROCESS_BY_DESIGN(copied_pages, "copied")
+/* ld.so ignores us where it must, and we never write unasked. */
+PROCESS_BY_DESIGN(environments, "environments")
+
+HAZARD(exec_storm, "exec_announce", .command.argv = {"exec_storm", "150"}, .command.seconds = 100,
+       .cycles = 50)
+
+HAZARD(dropped_privileges, "undumpable_fallback", .command.argv = {"hostile", "setuid"},
+       .cycles = 30)
+HAZARD(undumpable, "undumpable_fallback", .command.argv = {"hostile", "nodump"}, .cycles = 30)
+HAZARD(main_thread_ended, "thread_self_maps", .command.argv = {"hostile", "mainexit"}, .cycles = 30)
+HAZARD(fortified, "restart_calls", .command.argv = {"fortified"}, .cycles = 50)
+
+/* Other libraries */
+HAZARD(libc_blocks, "foreign_blocks", .command.argv = {"foreign", "libc-block"})
+HAZARD(deepbind, "deepbind", .command.argv = {"foreign", "deepbind"})
+HAZARD(offsets, "pin", .command.argv = {"foreign", "offsets"},
+       .command.options = "pin=foreign_module")
+/* The memory of other libc's is scanned like any. */
+HAZARD_BY_DESIGN(namespace, .command.argv = {"foreign", "namespace"})
+HAZARD_BY_DESIGN(audit, .command.argv = {"foreign", "audit"})
+/* Nothing waits for a constructor, nothing is torn down by a destructor. */
+HAZARD_BY_DESIGN(early_and_late, .command.argv = {"foreign", "early"}, .cycles = 3)
+HAZARD_BY_DESIGN(early_and_late_in_the_program, .command.argv = {"early_late"})
+
+/* A program with an allocator of its own is left alone: it runs, and nothing is collected. */
+static void passive(const char *program) {
+  struct command command = {.argv = {program}};
+  struct run plain = run_command(&command);
+  expect_success(&plain);
+  command.options = "collect-every-ms=5";
+  struct run run = run_command(&command);
+  expect_same_result(&plain, &run);
+  cr_assert_eq(run.cycles.done + run.cycles.skipped, 0, "it was collected%s", run_describe(&run));
+  run_discard(&run);
+  command.without = "passive";
+  run = run_command(&command);
+  cr_assert_gt(run.cycles.done, 0, "the test proves nothing%s", run_describe(&run));
+  run_discard(&run);
+  run_discard(&plain);
+}
+
+Test(passive, own_family, .timeout = 100) { passive("own_malloc"); }
+Test(passive, part_of_the_family, .timeout = 100) { passive("part_malloc"); }
