@@ -11,7 +11,7 @@
 
 #include <sys/wait.h>
 
-static char directory[4096];
+static char program[4096], directory[4096];
 
 static void *module_function(void *module, const char *name) {
   void *function = dlsym(module, name);
@@ -153,7 +153,7 @@ static void offsets(void) {
 extern char **environ;
 
 /* Runs this program once more with a variable set. */
-static void again(char *program, const char *name, const char *value) {
+static void again(const char *name, const char *value) {
   pid_t pid = fork();
   CHECK(pid >= 0);
   if (pid == 0) {
@@ -176,28 +176,29 @@ static void inside(void) {
     CHECK(blocks[i] == (void *)~hidden[i] && pattern_holds(blocks[i], SIZE, i));
 }
 
-static void early(char *program) {
+static void early(void) {
   char list[9000];
   const char *preload = getenv("LD_PRELOAD");
   if (preload == NULL) preload = "";
   snprintf(list, sizeof list, "%s:%s", module_path(), preload);
-  again(program, "LD_PRELOAD", list);
+  again("LD_PRELOAD", list);
   snprintf(list, sizeof list, "%s:%s", preload, module_path());
-  again(program, "LD_PRELOAD", list);
+  again("LD_PRELOAD", list);
 }
 
 int main(int count, char **arguments) {
   CHECK(count == 2);
-  snprintf(directory, sizeof directory, "%s", arguments[0]);
+  ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+  CHECK(length > 0);
+  memcpy(directory, program, (size_t)length);
   *strrchr(directory, '/') = '\0';
   const char *name = arguments[1];
   if (strcmp(name, "family") == 0) family();
   else if (strcmp(name, "libc-block") == 0) libc_block();
   else if (strcmp(name, "namespace") == 0) namespace();
   else if (strcmp(name, "deepbind") == 0) deepbind();
-  else if (strcmp(name, "offsets") == 0) offsets();
-  else if (strcmp(name, "early") == 0) early(arguments[0]);
-  else if (strcmp(name, "audit") == 0) again(arguments[0], "LD_AUDIT", module_path());
+  else if (strcmp(name, "offsets") == 0) offsets(); else if (strcmp(name, "early") == 0) early();
+  else if (strcmp(name, "audit") == 0) again("LD_AUDIT", module_path());
   else if (strcmp(name, "inside") == 0) inside(); else return 2;
   if (strcmp(name, "inside") != 0) puts("held");
   return 0;

@@ -86,16 +86,16 @@ static void limit(void) {
   void *before = malloc(3000);
   fill_pattern(before, 3000, 1);
   set_limit(RLIMIT_AS, (rlim_t)512 << 20);
-  drop_much(much(1500));
+  drop_much(much(700));
   void *mapping = mmap(NULL, 16 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(mapping != MAP_FAILED); /* the program's own share */
   CHECK(munmap(mapping, 16 << 20) == 0);
   size_t kept = keep_all(512);
   if (kept < 150 || kept >= 512) fail("%zu MiB under a limit of 512", kept);
   set_limit(RLIMIT_AS, (rlim_t)1 << 30);
-  drop_much(much(500));
+  drop_much(much(300));
   set_limit(RLIMIT_AS, (rlim_t)400 << 20);
-  drop_much(much(500));
+  drop_much(much(300));
   kept = keep_all(400);
   if (kept < 80 || kept >= 400) fail("%zu MiB under a limit of 400", kept);
   set_limit(RLIMIT_AS, RLIM_INFINITY);
@@ -104,7 +104,7 @@ static void limit(void) {
 
 static void data(void) {
   set_limit(RLIMIT_DATA, (rlim_t)128 << 20);
-  drop_much(much(1000));
+  drop_much(much(500));
   size_t kept = keep_all(128);
   if (kept < 60 || kept >= 128) fail("%zu MiB under a limit of 128", kept);
   set_limit(RLIMIT_DATA, (rlim_t)256 << 20);
@@ -179,7 +179,7 @@ static void moves(void) {
   enum { BLOCKS = 24 };
   unsigned char *blocks[BLOCKS];
   size_t before = mappings_now();
-  for (int turn = 0; turn < 8; turn++) {
+  for (int turn = 0; turn < 6; turn++) {
     size_t size = 1100000;
     for (unsigned i = 0; i < BLOCKS; i++) fill_pattern(blocks[i] = malloc(size), 5000, i);
     for (int step = 0; step < 8; step++) {
@@ -266,7 +266,7 @@ static void given_back(void) {
     for (int i = 0; i < COUNT; i++) free(blocks[i]);
     free(large);
   }
-  for (int i = 0; i < 30; i++) usleep(100000); /* what decays does so in a second or two */
+  for (int i = 0; i < 20; i++) usleep(100000); /* what decays does so in a second or two */
   malloc_trim(0);
   long after = resident_kib();
   if (after > before + 40 * 1024) fail("%ld KiB before, %ld KiB after", before, after);
@@ -291,7 +291,7 @@ static void growing(void) {
   enum { SIZE = 1000 };
   void **list = NULL;
   struct stats before = statistics();
-  for (int i = 0; i < 600000; i++) { /* 600 MB; without back-off a cycle each half as much again */
+  for (int i = 0; i < 500000; i++) { /* 500 MB; without back-off a cycle each half as much again */
     void **block = malloc(SIZE);
     memset(block, 0, SIZE);
     *block = list;
@@ -302,7 +302,7 @@ static void growing(void) {
   collect();
   size_t count = 0;
   for (; list != NULL; list = *list) count++;
-  CHECK(count == 600000);
+  CHECK(count == 500000);
 }
 
 struct node {
