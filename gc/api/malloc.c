@@ -55,10 +55,13 @@ static COLD void count_allocation(void) {
 }
 
 static COLD void *out_of_memory(size_t alignment, size_t size, bool *zero) {
+  void *object = NULL;
   /* What can be had is had before the program is told no: a cycle, then every free page. */
-  if (!WITHOUT(collect_before_enomem)) cycle_run(CYCLE_MEMORY, true);
-  void *object = try_to_make(alignment, size, zero);
-  if (!object && page_heap_purge(0)) object = try_to_make(alignment, size, zero);
+  if (size_max(size, alignment) < heap.page_limit * HEAP_PAGE) {
+    if (!WITHOUT(collect_before_enomem)) cycle_run(CYCLE_MEMORY, true);
+    object = try_to_make(alignment, size, zero);
+    if (!object && page_heap_purge(0)) object = try_to_make(alignment, size, zero);
+  }
   if (!object) errno = ENOMEM;
   return object;
 }
@@ -284,7 +287,7 @@ static bool is_power_of_two(size_t value) { return value && !(value & (value - 1
 
 /* As glibc: any alignment is raised to the next power of two; one too large to be is EINVAL. */
 static void *make_aligned(size_t alignment, size_t size, uintptr_t caller) {
-  if (alignment > PTRDIFF_MAX / 2 + 1u) {
+  if (alignment > SIZE_MAX / 2 + 1) {
     errno = EINVAL;
     return NULL;
   }

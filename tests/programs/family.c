@@ -104,6 +104,36 @@ static void alignments(void) {
   SHOW(aligned(p = pvalloc(4097), 4096) && malloc_usable_size(p) >= 8192), free(p);
 }
 
+/* What is seldom asked for: alignments that are none, sizes that are all but too large, nothing. */
+static void edges(void) {
+  void *p = NULL;
+  size_t top = ~(most >> 1), alignments[] = {top, top + 1, most, top >> 1, 5000, 1, 2, 24, 100};
+  for (size_t i = 0; i < sizeof alignments / sizeof *alignments; i++) {
+    errno = 0, p = memalign(alignments[i], 10);
+    printf("memalign %zu: %d %d", i, p != NULL, errno), free(p);
+    errno = 0, p = aligned_alloc(alignments[i], 10);
+    printf(", aligned_alloc %d %d", p != NULL, errno), free(p);
+    p = NULL, errno = 0;
+    int result = posix_memalign(&p, alignments[i], 10);
+    printf(", posix_memalign %d %d %d\n", result, p != NULL, errno), free(p);
+  }
+  p = NULL, errno = 0;
+  SHOW(posix_memalign(&p, 64, huge)), SHOW(errno), SHOW(p == NULL);
+  errno = 0, SHOW(posix_memalign(&p, 4096, most)), SHOW(errno);
+  errno = 0, SHOW((p = calloc(zero, zero)) != NULL && errno == 0), free(p);
+  errno = 0, SHOW((p = calloc(zero, most)) != NULL && errno == 0), free(p);
+  errno = 0, SHOW((p = reallocarray(NULL, 3, 5)) != NULL && errno == 0);
+  errno = 0, SHOW(reallocarray(p, zero, 8) == NULL), SHOW(errno);
+  errno = 0, SHOW(malloc(huge - 1) == NULL), SHOW(errno == ENOMEM);
+  errno = 0, SHOW(realloc(NULL, most) == NULL), SHOW(errno == ENOMEM);
+  errno = 0, SHOW(reallocarray(NULL, most, most) == NULL), SHOW(errno == ENOMEM);
+  errno = 0, SHOW(pvalloc(huge) == NULL), SHOW(errno == ENOMEM);
+  errno = 0, SHOW(valloc(huge) == NULL), SHOW(errno == ENOMEM);
+  SHOW(aligned(p = malloc(1), 16) && malloc_usable_size(p) >= 1), free(p);
+  SHOW(mallopt(-42, 7)), SHOW(mallopt(M_PERTURB, 0));
+  SHOW(malloc_info(5, stdout));
+}
+
 /* All sizes: alignment 16 from one byte on, room as asked, realloc keeps what was there. */
 static void sizes(void) {
   static void *blocks[4000];
@@ -215,6 +245,7 @@ int main(void) {
   zero_sizes();
   overflows();
   alignments();
+  edges();
   sizes();
   zeroing();
   errno_kept();
