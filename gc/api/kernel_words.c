@@ -108,7 +108,8 @@ EXPORT int mq_notify(mqd_t queue, const struct sigevent *event) {
 }
 
 EXPORT int mq_send(mqd_t queue, const char *message, size_t size, unsigned int priority) {
-  int result = NEXT(mq_send)(queue, message, size, priority);
+  struct passage passage = PASSAGE(message);
+  int result = PARKED(&passage, NEXT(mq_send)(queue, message, size, priority));
 
   if (result == 0) sent(SENT_TO_QUEUE, message, size, (long)size);
   return result;
@@ -116,7 +117,8 @@ EXPORT int mq_send(mqd_t queue, const char *message, size_t size, unsigned int p
 
 EXPORT int mq_timedsend(mqd_t queue, const char *message, size_t size, unsigned int priority,
                         const struct timespec *end) {
-  int result = NEXT(mq_timedsend)(queue, message, size, priority, end);
+  struct passage passage = PASSAGE(message, end);
+  int result = PARKED(&passage, NEXT(mq_timedsend)(queue, message, size, priority, end));
 
   if (result == 0) sent(SENT_TO_QUEUE, message, size, (long)size);
   return result;

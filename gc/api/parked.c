@@ -80,19 +80,6 @@ EXPORT ssize_t mq_timedreceive(mqd_t queue, char *restrict message, size_t size,
   return PARKED(&passage, NEXT(mq_timedreceive)(queue, message, size, priority, end));
 }
 
-EXPORT int mq_send(mqd_t queue, const char *message, size_t size, unsigned priority) {
-  struct passage passage = PASSAGE(message);
-
-  return PARKED(&passage, NEXT(mq_send)(queue, message, size, priority));
-}
-
-EXPORT int mq_timedsend(mqd_t queue, const char *message, size_t size, unsigned priority,
-                        const struct timespec *end) {
-  struct passage passage = PASSAGE(message, end);
-
-  return PARKED(&passage, NEXT(mq_timedsend)(queue, message, size, priority, end));
-}
-
 /* Children */
 
 EXPORT pid_t wait(int *status) {
