@@ -18,10 +18,15 @@ enum { PORT_RELOCATION_CALL = 7, PORT_RELOCATION_ADDRESS = 6 };
 #error "no port for this CPU"
 #endif
 
+/* Finds out what this CPU and kernel offer of what follows. Once, before threads exist. */
+HIDDEN void port_cpu_init(void);
+
 /* Spills the callee-saved registers to the current stack, publishes the stack pointer below
    them in *spilled and calls function(argument) on the stack that ends at stack_top. */
 HIDDEN void port_call_on_stack(void (*function)(void *), void *argument, void *stack_top,
                                uintptr_t *spilled);
+
+#define PORT_BASES 2 /* registers that hold an address and are in no frame */
 
 /* What the interrupted thread looked like: filled from a signal frame. */
 struct port_frame {
@@ -31,7 +36,9 @@ struct port_frame {
   uintptr_t frame_end;       /*   lie in [frame_begin, frame_end) */
   uintptr_t alternate_stack; /* base of the sigaltstack known to the kernel, or 0 */
   size_t alternate_size;
+  uintptr_t bases[PORT_BASES];
 };
+/* All but the bases. */
 HIDDEN void port_frame_read(void *ucontext, struct port_frame *frame);
 #define PORT_RED_ZONE 128
 
@@ -60,6 +67,17 @@ static inline __attribute__((always_inline)) uintptr_t port_stack_pointer(void) 
    stack_top, while the calling thread waits for its end, which raises no signal. The child's id
    (for wait4 with __WALL), or below zero. The function may use raw system calls only. */
 HIDDEN long port_call_in_child(void (*function)(void *), void *argument, void *stack_top);
+
+/* The calling thread's bases of fs and gs, which no signal frame holds; a program may point them at
+   memory that nothing else refers to. */
+HIDDEN void port_segment_bases(uintptr_t bases[PORT_BASES]);
+/* Stack that the stop signal's frame and handler need on this CPU, with what the process may use of
+   it at present. One thread at a time. */
+HIDDEN size_t port_stop_stack(void);
+/* Lets the calling thread read memory under protection keys that are closed to it; returns what
+   port_keys_restore takes. */
+HIDDEN uint32_t port_keys_open(void);
+HIDDEN void port_keys_restore(uint32_t keys);
 
 /* --- address space (ports/linux/address_space.c) -----------------------------------------------
  */
@@ -233,15 +251,25 @@ struct port_range {
 enum port_maps_result {
   PORT_MAPS_OK,
   PORT_MAPS_OPEN,      /* a file of /proc cannot be opened, or is empty */
-  PORT_MAPS_TRUNCATED, /* `text` is too small */
+  PORT_MAPS_TRUNCATED, /* `text` or `protected` is too small */
   PORT_MAPS_UNREADABLE,
   PORT_MAPS_FOREIGN, /* the list does not show exclude[0]: it is not of our memory */
+};
+
+struct port_protected {
+  uintptr_t begin, end;
+  bool readable;
 };
 
 struct port_maps {
   bool baseline;                    /* do without PAGEMAP_SCAN */
   const struct port_range *exclude; /* our own ranges, in order, at least one */
   size_t exclude_count;
+  /* Memory of ours that is the program's to use: where in it did the program forbid itself to write
+     (a guard page in a block, say)? */
+  struct port_range watched;
+  struct port_protected *protected; /* working memory, then the result, in order */
+  size_t protected_capacity, protected_count;
   char *text; /* working memory for /proc/self/maps */
   size_t text_size;
   struct port_range *ranges; /* working memory for page ranges */
@@ -267,6 +295,10 @@ HIDDEN void port_maps_close(struct port_maps *maps);
 HIDDEN enum port_maps_result port_maps_visit(struct port_maps *maps);
 /* The same filter over one committed range of ours (a large object): present pages only. */
 HIDDEN bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr_t end,
+                                void (*visit)(void *context, uintptr_t begin, uintptr_t end),
+                                void *context);
+/* The same for memory that the program may have closed to itself: hands out copies. */
+HIDDEN bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end,
                                 void (*visit)(void *context, uintptr_t begin, uintptr_t end),
                                 void *context);
 /* Finds the mapping of an address in a text of maps: writes "name+0xoffset". */

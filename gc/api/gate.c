@@ -6,6 +6,7 @@
    one cell. */
 #include "api/gate.h"
 
+#include "base/remedy.h"
 #include "mutator/thread.h"
 #include "ports/port.h"
 
@@ -13,7 +14,7 @@ extern HIDDEN const char __start_reclaim_fast[], __stop_reclaim_fast[];
 
 struct gate_state gate_enter(void *ucontext) {
   struct gate_state state = {self.real, self.level};
-  if (!self.thread) return state;
+  if (!self.thread || WITHOUT(handler_levels)) return state;
   struct port_frame frame;
   port_frame_read(ucontext, &frame);
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);

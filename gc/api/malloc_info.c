@@ -101,10 +101,15 @@ EXPORT int malloc_info(int flags, FILE *stream) {
           "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n"
           "<total type=\"used\" count=\"%zu\" size=\"%zu\"/>\n"
           "<system type=\"current\" size=\"%zu\"/>\n<system type=\"max\" size=\"%zu\"/>\n"
-          "<aspace type=\"total\" size=\"%zu\"/>\n<aspace type=\"mprotect\" size=\"%zu\"/>\n"
-          "</malloc>\n",
+          "<aspace type=\"total\" size=\"%zu\"/>\n<aspace type=\"mprotect\" size=\"%zu\"/>\n",
           committed - used, census.large_objects, census.large_bytes, census.objects, used,
           committed, committed, heap_reserved(), committed);
+  fprintf(stream, "<collections done=\"%llu\" given-up=\"%llu\">\n",
+          (unsigned long long)report_totals.cycles, (unsigned long long)report_totals.skipped);
+  for (const struct report_reason *entry = report_reasons; entry->why; entry++)
+    fprintf(stream, "<given-up why=\"%s\" count=\"%llu\"/>\n", entry->why,
+            (unsigned long long)entry->count);
+  fputs("</collections>\n</malloc>\n", stream);
   return 0;
 }
 
@@ -145,6 +150,15 @@ EXPORT int reclaim_remove_root(const void *address, size_t size) {
   if (roots_remove((uintptr_t)address, size)) return 0;
   errno = EINVAL;
   return -1;
+}
+
+EXPORT uint64_t reclaim_given_up(const char *why) {
+  for (const struct report_reason *entry = report_reasons; why; entry++) {
+    const char *known = atomic_get_acquire(&entry->why);
+    if (!known) return 0;
+    if (!strcmp(known, why)) return atomic_get(&entry->count);
+  }
+  return report_totals.skipped;
 }
 
 EXPORT int reclaim_stats(struct reclaim_stats *stats, size_t size) {

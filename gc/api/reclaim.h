@@ -55,6 +55,10 @@ struct reclaim_stats {
    or -1 with errno EINVAL (stats is NULL). Async-signal-safe. */
 int reclaim_stats(struct reclaim_stats *stats, size_t size);
 
+/* How many collections were given up for one reason, named as in the log ("timeout"; the table of
+   reclaim(1)), or for any reason with NULL. Async-signal-safe. */
+uint64_t reclaim_given_up(const char *why);
+
 #ifdef __cplusplus
 }
 #endif

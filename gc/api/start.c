@@ -99,6 +99,7 @@ static void remove_from_preload(void) {
 __attribute__((constructor(101))) static void start(void) {
   if (!start_heap()) return;
   identity_init();
+  port_cpu_init();
   next_resolve_all();
   signals_start();
   threads_start();

@@ -61,7 +61,30 @@
   X(large_presence)    /* of large objects only pages that were touched are scanned */             \
   X(stopped_sleep)     /* a stopped thread sleeps */                                               \
   X(late_signal_epoch) /* a stop signal that arrives after its cycle stops nobody */               \
-  X(stoppable_wait)    /* a thread that waits for a cycle can be stopped for it */
+  X(stoppable_wait)    /* a thread that waits for a cycle can be stopped for it */                 \
+  X(red_zone)          /* words below the stack pointer that the calling convention keeps */       \
+  X(whole_stack)       /* all of a known stack while its thread runs on another */                 \
+  X(stack_pointer)     /* the stack pointer itself is a root */                                    \
+  X(alternate_stack)   /* and so is the signal stack that the kernel knows */                      \
+  X(main_stack_top)    /* the main stack up to its end, arguments and environment included */      \
+  X(segment_bases)     /* and so are the bases of fs and gs */                                     \
+  X(on_stack)          /* the stop's frame goes to the alternate stack */                          \
+  X(small_stacks)      /* no stop while a signal stack is too small for the frame */               \
+  X(reserved_signal)   /* a signal number that programs cannot have */                             \
+  X(setxid_chain)      /* libc's own use of that number goes on */                                 \
+  X(exiting_threads)   /* a thread that has ended never answers */                                 \
+  X(kernel_workers)    /* nor does a worker of the kernel */                                       \
+  X(newcomers)         /* threads that are made meanwhile are stopped, or held at their start */   \
+  X(patience)          /* a silent thread means that the cycle is given up */                      \
+  X(sleeping_waits)    /* nobody spins for anybody */                                              \
+  X(handler_levels)    /* a handler that interrupted malloc gets buffers of its own */             \
+  X(many_mappings)     /* room for as many mappings as the kernel allows */                        \
+  X(private_files)     /* private copies of file pages */                                          \
+  X(present_only)      /* pages that were never touched stay untouched */                          \
+  X(truncated_files)   /* files are read so that a fault is an error, not a signal */              \
+  X(unreadable_pages)  /* what is closed to the program is read all the same */                    \
+  X(shared_memory)     /* shared memory without a file of the file system */                       \
+  X(above_limit)       /* files are opened although the program has used up its descriptors */
 
 enum remedy {
 #define REMEDY_NUMBER(name) REMEDY_##name,

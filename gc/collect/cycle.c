@@ -73,6 +73,7 @@ static const char *stop_failure(enum world_result result) {
   case WORLD_TIMEOUT: return "timeout";
   case WORLD_SIGNAL: return "signal";
   case WORLD_COUNT: return "threads";
+  case WORLD_SMALL_STACK: return "small-stack";
   default: return NULL;
   }
 }
@@ -129,7 +130,9 @@ static void run(void *unused) {
   memset(&swept, 0, sizeof swept);
   memset(&reached, 0, sizeof reached);
   if (!event->given_up) {
+    uint32_t keys = WITHOUT(unreadable_pages) ? 0 : port_keys_open();
     event->given_up = mark_all(event, &reached);
+    if (!WITHOUT(unreadable_pages)) port_keys_restore(keys);
     marked = port_now();
     if (event->given_up) {
       sweep_cancel();

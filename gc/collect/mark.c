@@ -31,6 +31,8 @@ static struct {
   unsigned stride;
   bool overflow, failed;
   struct mark_counts counts;
+  const struct port_protected *protected; /* parts of the heap that the program may not write */
+  size_t protected_count;
   struct port_maps large; /* its own working memory: root scans are under way meanwhile */
 } m;
 
@@ -62,12 +64,14 @@ void mark_begin(unsigned stride, struct port_maps *maps) {
   m.stride = stride;
   m.overflow = m.failed = false;
   memset(&m.counts, 0, sizeof m.counts);
+  m.large.memory = -1;
+  m.protected_count = maps ? maps->protected_count : 0;
   if (maps) {
+    m.protected = maps->protected;
     m.large.baseline = maps->baseline;
     m.large.pagemap = maps->pagemap;
     m.large.scan_works = maps->scan_works;
     m.large.swapped = maps->swapped;
-    m.large.memory = -1;
   } else { /* unit tests: no filter */
     m.large.pagemap = -1;
     m.large.scan_works = false;
@@ -160,13 +164,24 @@ static void scan_present(void *context, uintptr_t begin, uintptr_t end) {
   scan(begin, end);
 }
 
+static COLD bool is_closed(uintptr_t begin, uintptr_t end) {
+  for (size_t i = 0; i < m.protected_count; i++)
+    if (!m.protected[i].readable && m.protected[i].begin < end && begin < m.protected[i].end)
+      return true;
+  return false;
+}
+
 static void scan_object(object object) {
   if (heap.state[object >> 8] == STATE_NONE) return; /* waits in a buffer, or is being made */
   uintptr_t address = object_address(object);
   size_t size = object_size(object);
   m.counts.objects++;
   m.counts.bytes += size;
-  if (size < PRESENCE_FILTER || WITHOUT(large_presence)) scan(address, address + size);
+  if (UNLIKELY(m.protected_count) && is_closed(address, address + size)) {
+    uintptr_t begin = round_down(address, KERNEL_PAGE);
+    uintptr_t end = round_up(address + size, KERNEL_PAGE); /* neighbours: kept for nothing */
+    if (!port_present_copies(&m.large, begin, end, scan_present, NULL)) m.failed = true;
+  } else if (size < PRESENCE_FILTER || WITHOUT(large_presence)) scan(address, address + size);
   else if (!port_present_ranges(&m.large, address, address + size, scan_present, NULL))
     m.failed = true;
 }
@@ -232,6 +247,8 @@ static void recount(void) {
 }
 
 struct mark_counts mark_end(void) {
+  if (m.large.memory >= 0) port_close(m.large.memory);
+  m.large.memory = -1;
   if (m.counts.overflows) recount();
   size_t keep = STACK_STEP / sizeof *m.stack;
   if (m.committed > keep)

@@ -16,6 +16,7 @@ enum {
   COPY = 65536,
   STACKS = 32768,
   NAMED = 4096,
+  PROTECTED = 4096,
 };
 
 static struct {
@@ -38,9 +39,12 @@ bool roots_init(void) {
   state.maps.range_capacity = RANGES;
   state.maps.copy = heap_metadata(COPY);
   state.maps.copy_size = COPY;
+  state.maps.protected = heap_metadata(PROTECTED * sizeof *state.maps.protected);
+  state.maps.protected_capacity = PROTECTED;
   state.unused = heap_metadata(STACKS * sizeof *state.unused);
   state.named = heap_metadata(NAMED * sizeof *state.named);
-  return state.maps.ranges && state.maps.copy && state.unused && state.named;
+  return state.maps.ranges && state.maps.copy && state.maps.protected && state.unused &&
+         state.named;
 }
 
 struct port_maps *roots_maps(void) {
@@ -73,13 +77,19 @@ static void visit(void *context, uintptr_t begin, uintptr_t end, uintptr_t origi
 /* The part of a stack below what its thread uses holds only stale words. */
 static void leave_out(uintptr_t begin, uintptr_t end, uintptr_t used) {
   if (WITHOUT(unused_stack)) return;
-  if (used < begin || used > end) return; /* it runs elsewhere: all of this stack counts */
-  used = (used - PORT_RED_ZONE) & ~(uintptr_t)7;
+  if (used < begin || used > end) { /* it runs elsewhere: all of this stack counts */
+    if (!WITHOUT(whole_stack)) return;
+    used = end;
+  }
+  if (!WITHOUT(red_zone)) used -= PORT_RED_ZONE;
+  used &= ~(uintptr_t)7;
   if (used <= begin || state.unused_count == STACKS) return;
   size_t i = state.unused_count++;
   for (; i && state.unused[i - 1].begin > begin; i--) state.unused[i] = state.unused[i - 1];
   state.unused[i] = (struct port_range){begin, used};
 }
+
+extern void *__libc_stack_end; /* the loader's; what is taken for the top where it is left out */
 
 static void known_stack(int id, const struct thread *thread, uintptr_t *begin, uintptr_t *end) {
   *begin = *end = 0;
@@ -88,6 +98,7 @@ static void known_stack(int id, const struct thread *thread, uintptr_t *begin, u
   if (id == state.process) {
     *begin = state.maps.main_stack.begin;
     *end = state.maps.main_stack.end;
+    if (WITHOUT(main_stack_top)) leave_out((uintptr_t)__libc_stack_end, *end, *end);
     return;
   }
   if (thread && thread->stack_begin) {
@@ -106,8 +117,15 @@ static void mark_thread(int id, const struct thread *record, uintptr_t stack_poi
   if (WITHOUT(signal_frame)) lowest = stack_pointer;
   /* An alternate stack may lie in a frame of this one, and the frames below it are alive. */
   if (begin && (!on_alternate || WITHOUT(nested_stacks))) leave_out(begin, end, lowest);
+  if (WITHOUT(stack_pointer)) return;
   mark_word(stack_pointer); /* keeps a stack that was allocated from the heap */
   mark_word(handler_stack);
+}
+
+/* What a thread's registers refer to besides its stack. */
+static void mark_bases(uintptr_t alternate_stack, const uintptr_t bases[PORT_BASES]) {
+  if (!WITHOUT(alternate_stack)) mark_word(alternate_stack);
+  for (int i = 0; i < PORT_BASES && !WITHOUT(segment_bases); i++) mark_word(bases[i]);
 }
 
 static void mark_pinned(void) {
@@ -126,6 +144,23 @@ static void mark_pinned(void) {
   }
 }
 
+/* A block of which the program has closed a part, or made it read-only, is nobody else's to write:
+   it stays although nothing may point to it. */
+static void mark_protected(void) {
+  for (size_t i = 0; i < state.maps.protected_count; i++) {
+    uintptr_t at = state.maps.protected[i].begin, end = state.maps.protected[i].end;
+    while (at < end) {
+      struct cell cell;
+      if (cell_of(at, &cell)) {
+        mark_word(at);
+        at = cell.address + cell.page->size;
+      } else {
+        at = round_down(at, HEAP_PAGE) + HEAP_PAGE;
+      }
+    }
+  }
+}
+
 enum roots_result roots_open(bool baseline) {
   struct heap_range ours[HEAP_RANGES];
   state.maps.exclude_count = heap_ranges(ours);
@@ -133,9 +168,13 @@ enum roots_result roots_open(bool baseline) {
     state.ours[i] = (struct port_range){ours[i].begin, ours[i].end};
   state.maps.exclude = state.ours;
   state.maps.baseline = baseline;
+  state.maps.watched = (struct port_range){heap.base, heap.base + heap.committed_pages * HEAP_PAGE};
+  if (WITHOUT(unreadable_pages)) state.maps.watched.end = heap.base;
   enum port_maps_result result;
   while ((result = port_maps_open(&state.maps)) == PORT_MAPS_TRUNCATED) {
-    if (state.maps.text_size == MAPS_TEXT || !port_commit(state.maps.text, MAPS_TEXT)) break;
+    if (state.maps.text_size == MAPS_TEXT || WITHOUT(many_mappings) ||
+        !port_commit(state.maps.text, MAPS_TEXT))
+      break;
     state.maps.text_size = MAPS_TEXT;
   }
   if (result == PORT_MAPS_OPEN) return ROOTS_OPEN;
@@ -151,7 +190,9 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
   const struct stopped_thread *threads = world_threads(&stopped);
   state.process = port_process_id();
   mark_thread(port_thread_id(), self.thread, spilled, spilled, false);
-  mark_word(port_alternate_stack());
+  uintptr_t bases[PORT_BASES];
+  port_segment_bases(bases);
+  mark_bases(port_alternate_stack(), bases);
   for (size_t i = 0; i < stopped; i++) {
     const struct stopped_thread *thread = &threads[i];
     if (!thread->state) continue; /* gone, or a kernel worker */
@@ -160,13 +201,14 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
     bool in_handler = frame->stack_pointer - frame->alternate_stack < frame->alternate_size;
     mark_thread(thread->id, thread->record, frame->stack_pointer, thread->handler_stack,
                 in_handler);
-    mark_word(thread->frame.alternate_stack);
+    mark_bases(frame->alternate_stack, frame->bases);
     if (!WITHOUT(signal_frame)) mark_stretch(thread->frame.frame_begin, thread->frame.frame_end);
   }
   for (size_t i = 0; i < state.named_count; i++)
     mark_stretch(state.named[i].begin, state.named[i].end);
   mark_pinned();
   held_visit(mark_word);
+  mark_protected();
   state.maps.visit = visit;
   enum port_maps_result result = WITHOUT(mappings) ? PORT_MAPS_OK : port_maps_visit(&state.maps);
   *counts = state.counts;

@@ -92,7 +92,8 @@ static void on_stop(uint64_t value, const struct port_frame *frame) {
   __atomic_fetch_add(&world.answers, 1, __ATOMIC_RELEASE);
   port_futex_wake(&world.answers, 1);
   while (atomic_get_acquire(&world.epoch) == epoch)
-    if (!WITHOUT(stopped_sleep)) port_futex_wait(&world.epoch, epoch, 0);
+    if (!WITHOUT(stopped_sleep) && !WITHOUT(sleeping_waits))
+      port_futex_wait(&world.epoch, epoch, 0);
 }
 
 bool world_install(void) { return port_stop_install(on_stop); }
@@ -184,6 +185,13 @@ static int ask_listed(int count) {
   return fresh;
 }
 
+static enum port_thread_state state_of(int id) {
+  enum port_thread_state state = port_thread_state(id);
+  bool unknown = (state == PORT_THREAD_GONE && WITHOUT(exiting_threads)) ||
+                 (state == PORT_THREAD_KERNEL && WITHOUT(kernel_workers));
+  return unknown ? PORT_THREAD_ALIVE : state;
+}
+
 /* Waits until every thread that was asked has stopped or will never run again. */
 static bool await(uint64_t begin) {
   size_t first = 0;
@@ -193,6 +201,7 @@ static bool await(uint64_t begin) {
            (has_stopped(&world.slots[first]) || (world.slots[first].state & 3) == 0))
       first++;
     if (first == world.count) return true;
+    if (WITHOUT(sleeping_waits)) continue;
     if (round < 20) { /* most answer within microseconds */
       port_futex_wait(&world.answers, answers, 200000);
       continue;
@@ -203,9 +212,10 @@ static bool await(uint64_t begin) {
       struct stopped_thread *slot = &world.slots[i];
       uint64_t state = atomic_get_acquire(&slot->state);
       if ((state & 3) != ASKED) continue;
-      enum port_thread_state thread = port_thread_state(slot->id);
+      enum port_thread_state thread = state_of(slot->id);
       if (thread == PORT_THREAD_ALIVE || thread == PORT_THREAD_STUCK) {
-        if (waited > (thread == PORT_THREAD_STUCK ? patience_stuck : patience)) return false;
+        uint64_t limit = thread == PORT_THREAD_STUCK ? patience_stuck : patience;
+        if (waited > limit && !WITHOUT(patience)) return false;
         open = true;
       } else {
         uint64_t asked = state;
@@ -249,19 +259,22 @@ static enum world_result failure(int result) {
 /* The registry first: when it accounts for all tasks, which is the rule, nothing need be listed.
    Else rounds until nobody new shows: threads may be made while others are asked. */
 static enum world_result stop_all(uint64_t begin) {
-  for (bool listed = false, all = false;;) {
-    int fresh = ask_registered();
+  for (bool listed = WITHOUT(newcomers), all = false;;) {
+    int fresh = WITHOUT(newcomers) ? 0 : ask_registered();
     if (fresh < 0) return failure(fresh);
     if (listed) {
       int before = port_count_threads();
       int count = port_list_threads(world.ids, CAPACITY);
       if (count <= 0) return WORLD_TASKS;
       all = before <= count && port_count_threads() <= count;
+      if (WITHOUT(newcomers)) port_futex_wait(&world.answers, 0, 1000000); /* let some be made */
       int more = ask_listed(count);
       if (more < 0) return failure(more);
       fresh += more;
     }
-    if (!await(begin) || port_now() - begin > patience) {
+    bool answered = await(begin);
+    if (answered && WITHOUT(newcomers)) return WORLD_STOPPED;
+    if (!answered || (port_now() - begin > patience && !WITHOUT(patience))) {
       remember_silent();
       return WORLD_TIMEOUT;
     }
@@ -287,6 +300,9 @@ static enum world_result try_stop(void) {
 
 enum world_result world_stop(void) {
   if (!world_install()) return WORLD_SIGNAL;
+  size_t smallest = thread_smallest_signal_stack();
+  if (smallest != SIZE_MAX && smallest < port_stop_stack() && !WITHOUT(small_stacks))
+    return WORLD_SMALL_STACK;
   enum world_result result = try_stop();
   /* Nobody can install a handler any more, so that a look now is final for this stop. A raw clone
      without a TLS of its own could have parked in its creator's name. */
@@ -315,6 +331,7 @@ void world_unpark(struct thread *thread) {
 }
 
 void world_admit(void) {
+  if (WITHOUT(newcomers)) return;
   __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our record is seen, or we see the stop */
   uint32_t epoch;
   while ((epoch = atomic_get_acquire(&world.epoch)) % 2) {

@@ -25,10 +25,11 @@ struct stopped_thread {
 
 enum world_result {
   WORLD_STOPPED,
-  WORLD_TASKS,   /* /proc/self/task cannot be listed */
-  WORLD_TIMEOUT, /* a thread did not answer */
-  WORLD_SIGNAL,  /* the stop signal cannot be installed or sent */
-  WORLD_COUNT    /* more threads than we have room for */
+  WORLD_TASKS,      /* /proc/self/task cannot be listed */
+  WORLD_TIMEOUT,    /* a thread did not answer */
+  WORLD_SIGNAL,     /* the stop signal cannot be installed or sent */
+  WORLD_COUNT,      /* more threads than we have room for */
+  WORLD_SMALL_STACK /* a thread's signal stack has no room for the stop's frame */
 };
 
 HIDDEN bool world_init(void);

@@ -37,16 +37,18 @@ static inline uint8_t object_find(const void *pointer, struct cell *cell) {
 /* --- the fast paths, inlined into malloc and free ------------------------------------------------
  */
 
-/* The order of the stores matters to a handler that abandons us by longjmp: at every point the
-   worst is a cell in no buffer, never one in two places. */
+/* The order of the stores matters to whoever abandons us, by a jump out of a handler or by
+   cancellation: at every point the worst is a cell in no buffer, never one in two places. `hot`
+   means nothing while the count is zero: an abandoned step may have left a cell there. */
 static inline void *allocate_fast(size_t size) {
   if (LIKELY(size < SMALL_LIMIT)) {
     struct buffer *buffer =
         (struct buffer *)((char *)self.mutator->buffers + buffer_offset[size >> GRANULE_SHIFT]);
-    void *cell = buffer->hot;
-    if (LIKELY(cell != NULL)) {
-      uint64_t count = buffer->count - 1u;
-      buffer->count = (uint32_t)count;
+    uint64_t count = buffer->count;
+    if (LIKELY(count != 0)) {
+      void *cell = buffer->hot;
+      if (cell == NULL) __builtin_unreachable();
+      buffer->count = (uint32_t)--count;
       COMPILER_BARRIER();
       buffer->hot = buffer->slot[count];
       COMPILER_BARRIER();

@@ -108,10 +108,12 @@ void mutator_flush(void **cells, size_t count) {
 
 static void enqueue(struct mutator *mutator, struct page *page) {
   struct page_queue *queue = &mutator->queue[page->class];
+  struct page *last = queue->tail; /* means nothing while there is no head */
   page->next = NULL;
-  if (queue->tail) queue->tail->next = page;
-  else queue->head = page;
   queue->tail = page;
+  COMPILER_BARRIER();
+  if (queue->head) last->next = page;
+  else queue->head = page;
 }
 
 static struct page *dequeue(struct mutator *mutator, unsigned class) {
@@ -186,6 +188,9 @@ void mutator_trim(struct mutator *mutator) {
       unsigned free = page_free_cells(page);
       if (free == page->cells) {
         *link = page->next;
+        COMPILER_BARRIER();
+        if (queue->tail == page) queue->tail = last;
+        COMPILER_BARRIER();
         page_heap_release_span(page);
         continue;
       }
@@ -193,7 +198,6 @@ void mutator_trim(struct mutator *mutator) {
       last = page;
       link = &page->next;
     }
-    queue->tail = last;
   }
   end_lists(mask);
 }
@@ -270,7 +274,7 @@ static void raise_limit(struct buffer *buffer, unsigned class) {
 void *mutator_take(struct mutator *mutator, unsigned class) {
   struct buffer *buffer = &mutator->buffers[class];
   void *cell = buffer->hot;
-  if (cell) {
+  if (buffer->count) {
     uint32_t count = buffer->count - 1;
     buffer->count = count;
     COMPILER_BARRIER();
@@ -315,9 +319,9 @@ void *mutator_take(struct mutator *mutator, unsigned class) {
   atomic_add(&page_heap_counts.cell_bytes, got * size_classes[class].size);
   if (got < want) memmove(cells, cells + (want - got), got * sizeof *cells);
   cell = buffer->slot[got];
+  buffer->hot = buffer->slot[got - 1]; /* means nothing while it looks empty */
+  COMPILER_BARRIER();
   buffer->count = got - 1;
-  COMPILER_BARRIER(); /* in between it looks empty */
-  buffer->hot = buffer->slot[got - 1];
   return cell;
 }
 
@@ -328,17 +332,14 @@ void mutator_put(struct mutator *mutator, unsigned class, void *cell) {
       raise_limit(buffer, class);
     } else { /* flush the older half */
       uint32_t count = buffer->count, half = (count + 1) / 2;
-      buffer->slot[count] = buffer->hot;
-      buffer->hot = NULL; /* left now, all its cells are lost, but none is both here and free */
-      COMPILER_BARRIER();
       buffer->count = 0;
       COMPILER_BARRIER();
+      buffer->slot[count] = buffer->hot; /* left now, all are lost, but none is here and free */
       mutator_flush(buffer->slot + 1, half);
       memmove(buffer->slot + 1, buffer->slot + 1 + half, (count - half) * sizeof *buffer->slot);
+      buffer->hot = buffer->slot[count - half];
       COMPILER_BARRIER();
       buffer->count = count - half;
-      COMPILER_BARRIER();
-      buffer->hot = buffer->slot[count - half];
     }
   }
   uint32_t count = buffer->count;
@@ -355,8 +356,6 @@ void mutator_flush_buffers(struct mutator *mutator) {
     uint32_t count = buffer->count;
     if (!count) continue;
     buffer->slot[count] = buffer->hot;
-    buffer->hot = NULL;
-    COMPILER_BARRIER();
     buffer->count = 0;
     COMPILER_BARRIER();
     mutator_flush(buffer->slot + 1, count);
@@ -372,6 +371,7 @@ void mutator_orphan(struct mutator *mutator) {
     if (page) enqueue(mutator, page);
   }
   mutator_trim(mutator);
+  mutator->busy = 0; /* it may have been abandoned in a slow path */
   uint64_t mask = lock_acquire(&state.lock);
   mutator->next_orphan = state.orphans;
   state.orphans = mutator;
@@ -424,7 +424,6 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
     if (mine) continue;
     for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
       m->buffers[class].count = 0;
-      m->buffers[class].hot = NULL;
       m->current[class] = NULL;
       m->queue[class] = (struct page_queue){NULL, NULL};
     }

@@ -8,6 +8,10 @@
    Cells that wait in a buffer are allocated, and their state byte is zero: the collector neither
    scans nor sweeps them, so a thread may be stopped between any two instructions here.
 
+   The owner may be abandoned at any instruction but under a lock: by a handler that jumps away, or
+   by cancellation. Changes are made in an order that then loses cells or pages, and never lists one
+   twice; whoever takes the mutator over clears `busy`.
+
    A page is at every moment in exactly one place: current or queued with its owner, on its
    owner's `returned` stack, or full (flag set, in no list). Whoever swaps full from 1 to 0 owns
    that page's link: a flusher pushes it on the owner's stack, the sweeper may release it. */
@@ -21,7 +25,7 @@ struct buffer {
   uint32_t count; /* cells, the one in `hot` included */
   uint32_t limit; /* 0 for classes that have no cells: the fast path then falls through */
   void *hot;
-  void *slot[BUFFER_SLOTS + 1]; /* slot[0] stays NULL, the bottom; slot[1..count-1] in use */
+  void *slot[BUFFER_SLOTS + 1]; /* slot[1..count-1] in use; slot[0] is no cell */
 };
 
 struct page_queue {

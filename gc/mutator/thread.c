@@ -7,6 +7,7 @@
 static struct {
   struct lock lock;
   struct thread *all;
+  uint32_t signal_stacks; /* records with a signal_stack */
 } state;
 
 bool thread_instrumented;
@@ -71,6 +72,27 @@ struct thread *thread_attach(void) {
   return thread;
 }
 
+static void note_signal_stack(struct thread *thread, size_t size) {
+  if (!thread->signal_stack && size) __atomic_fetch_add(&state.signal_stacks, 1, __ATOMIC_SEQ_CST);
+  if (thread->signal_stack && !size) __atomic_fetch_sub(&state.signal_stacks, 1, __ATOMIC_SEQ_CST);
+  atomic_set(&thread->signal_stack, size);
+}
+
+void thread_set_signal_stack(size_t size) {
+  struct thread *thread = size ? thread_attach() : self.thread;
+  if (thread) note_signal_stack(thread, size);
+}
+
+size_t thread_smallest_signal_stack(void) {
+  size_t smallest = SIZE_MAX;
+  if (!atomic_get(&state.signal_stacks)) return smallest;
+  for (struct thread *thread = atomic_get_acquire(&state.all); thread; thread = thread->next) {
+    size_t size = atomic_get(&thread->signal_stack);
+    if (size) smallest = size_min(smallest, size);
+  }
+  return smallest;
+}
+
 void thread_detach(void) {
   struct thread *thread = self.thread;
   self.ended = true;
@@ -80,6 +102,7 @@ void thread_detach(void) {
   for (unsigned i = 0; i < HANDLER_LEVELS; i++)
     if (thread->levels[i]) mutator_orphan(thread->levels[i]);
   thread->stack_begin = thread->stack_end = thread->handle = 0;
+  note_signal_stack(thread, 0);
   atomic_set_release(&thread->id, 0);
 }
 
@@ -117,10 +140,10 @@ int thread_list(int *ids, int capacity) {
   return count;
 }
 
-/* The code that was interrupted at `then` is gone when the thread now runs above it on one stack.
- */
+/* The code that was interrupted at `then` is gone when the thread now runs there again or above it
+   on one stack: while a handler runs, all else on that stack is below what it interrupted. */
 static bool is_gone(const struct thread *thread, uintptr_t then, uintptr_t now) {
-  return then < now && !thread->nested_stacks && then >= thread->stack_begin &&
+  return then <= now && !thread->nested_stacks && then >= thread->stack_begin &&
          now < thread->stack_end;
 }
 
@@ -139,6 +162,7 @@ void thread_enter_level(uintptr_t stack_pointer) {
   if (free < HANDLER_LEVELS) {
     if (!thread->levels[free]) thread->levels[free] = mutator_adopt();
     mutator = thread->levels[free];
+    if (mutator) mutator->busy = 0; /* whoever worked with it has left it by a jump */
   }
   self.level = free;
   use(mutator);
@@ -155,6 +179,9 @@ void thread_fork_unlock(uint64_t mask) { lock_release(&state.lock, mask); }
 
 void thread_fork_child(void) {
   for (struct thread *thread = state.all; thread; thread = thread->next)
-    if (thread != self.thread) thread->id = 0;
+    if (thread != self.thread) {
+      note_signal_stack(thread, 0);
+      thread->id = 0;
+    }
   if (self.thread) self.thread->id = port_thread_id();
 }

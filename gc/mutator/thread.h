@@ -12,8 +12,9 @@ enum { HANDLER_LEVELS = 4 };
 struct thread {
   int id;                           /* kernel's task id; 0: record not in use */
   uintptr_t stack_begin, stack_end; /* both 0: not known, all of its mapping is scanned */
-  bool nested_stacks; /* another stack lies in a frame of this one: what is below the stack
-                         pointer may be alive */
+  bool nested_stacks;  /* another stack lies in a frame of this one: what is below the stack
+                          pointer may be alive */
+  size_t signal_stack; /* of a small alternate stack the size; 0: none, or large enough */
   struct mutator *levels[HANDLER_LEVELS]; /* [0] its own; others for handlers inside malloc */
   /* The stack pointer at which a handler interrupted this level's mutator, 0: not interrupted. */
   uintptr_t interrupted[HANDLER_LEVELS];
@@ -32,6 +33,11 @@ HIDDEN void thread_detach(void);
 HIDDEN void thread_set_stack(uintptr_t begin, uintptr_t end);
 /* The calling thread is about to run, or runs, on a stack at this address. */
 HIDDEN void thread_note_stack(uintptr_t address);
+/* The calling thread has an alternate stack of this size that may be too small for a stop; 0: it
+   has none. Not while a cycle may stop threads. */
+HIDDEN void thread_set_signal_stack(size_t size);
+/* The smallest of those of all threads, SIZE_MAX when there is none. */
+HIDDEN size_t thread_smallest_signal_stack(void);
 /* Looks up a record by task id; only while the world is stopped or by the thread itself. */
 HIDDEN struct thread *thread_find(int id);
 /* The newest record, in use or not; the others hang on it by `next`. */

@@ -10,6 +10,16 @@
 #include "report/site.h"
 
 struct report_totals report_totals;
+struct report_reason report_reasons[REPORT_REASONS + 1];
+
+/* By whoever holds the cycle lock. A word that finds no room is in `skipped` alone. */
+static void count_reason(const char *why) {
+  struct report_reason *entry = report_reasons;
+  while (entry->why && strcmp(entry->why, why) != 0) entry++;
+  if (entry == report_reasons + REPORT_REASONS) return;
+  atomic_set(&entry->count, entry->count + 1);
+  atomic_set_release(&entry->why, why);
+}
 
 static void add_count(struct text *text, const char *name, uint64_t value) {
   text_add(text, " ");
@@ -37,6 +47,7 @@ void report_cycle(const struct cycle_event *event) {
   struct report_totals *t = &report_totals;
   if (event->given_up) {
     t->skipped++;
+    count_reason(event->given_up);
   } else {
     t->cycles++;
     t->reclaimed += event->reclaimed;
@@ -77,7 +88,7 @@ void report_cycle(const struct cycle_event *event) {
 void report_exit(void) {
   struct report_totals *t = &report_totals;
   if (!log_wanted()) return;
-  char buffer[512];
+  char buffer[1536];
   struct text text = text_in(buffer, sizeof buffer);
   text_add(&text, "exit");
   add_count(&text, "cycles", t->cycles);
@@ -86,6 +97,14 @@ void report_exit(void) {
   add_time(&text, "longest_pause", t->longest_pause);
   add_time(&text, "total_pause", t->total_pause);
   add_totals(&text);
+  const char *before = " given_up=";
+  for (const struct report_reason *entry = report_reasons; entry->why; entry++) {
+    text_add(&text, before);
+    text_add(&text, entry->why);
+    text_add(&text, ":");
+    text_add_number(&text, entry->count);
+    before = "+";
+  }
   log_text(&text);
 }
 
@@ -140,4 +159,7 @@ void report_note(const char *note) {
   log_text(&text);
 }
 
-void report_fork_child(void) { memset(&report_totals, 0, sizeof report_totals); }
+void report_fork_child(void) {
+  memset(&report_totals, 0, sizeof report_totals);
+  memset(report_reasons, 0, sizeof report_reasons);
+}

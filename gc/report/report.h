@@ -32,6 +32,14 @@ struct report_totals {
 };
 extern HIDDEN struct report_totals report_totals;
 
+/* Why cycles were given up: a count for each word that stood in cycle_event.given_up. */
+enum { REPORT_REASONS = 24 };
+struct report_reason {
+  const char *why; /* NULL behind the last */
+  uint64_t count;
+};
+extern HIDDEN struct report_reason report_reasons[REPORT_REASONS + 1];
+
 HIDDEN void report_cycle(const struct cycle_event *event);
 HIDDEN void report_exit(void);
 /* A proven wrong reclaim: a condemned object was used. `by` is the call (or "write"). */

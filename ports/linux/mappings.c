@@ -83,11 +83,13 @@ static enum reading reading_of(const struct mapping *mapping) {
     bool ours = name_begins(mapping, "/dev/zero") || name_begins(mapping, "/memfd:") ||
                 name_begins(mapping, "/SYSV") || name_begins(mapping, "/dev/shm/") ||
                 name_begins(mapping, "anon_inode:[io_uring]");
-    return ours && mapping->permissions[0] == 'r' ? COPY_SHARED : SKIP;
+    return ours && mapping->permissions[0] == 'r' && !WITHOUT(shared_memory) ? COPY_SHARED : SKIP;
   }
-  if (mapping->permissions[0] != 'r') return COPY;
+  if (mapping->permissions[0] != 'r') return WITHOUT(unreadable_pages) ? SKIP : COPY;
   bool anonymous = mapping->name_length == 0 || mapping->name[0] == '[';
-  return anonymous ? IN_PLACE : COPY;
+  if (anonymous) return IN_PLACE;
+  if (WITHOUT(private_files)) return SKIP;
+  return WITHOUT(truncated_files) ? IN_PLACE : COPY;
 }
 
 void port_maps_close(struct port_maps *maps) {
@@ -96,11 +98,22 @@ void port_maps_close(struct port_maps *maps) {
   maps->pagemap = maps->memory = -1;
 }
 
+/* Notes what of a mapping is watched and cannot be written. False: no room. */
+static bool note_protected(struct port_maps *maps, const struct mapping *mapping) {
+  uintptr_t begin = size_max(mapping->begin, maps->watched.begin);
+  uintptr_t end = size_min(mapping->end, maps->watched.end);
+  bool readable = mapping->permissions[0] == 'r';
+  if (begin >= end || (readable && mapping->permissions[1] == 'w')) return true;
+  if (maps->protected_count == maps->protected_capacity) return false;
+  maps->protected[maps->protected_count++] = (struct port_protected){begin, end, readable};
+  return true;
+}
+
 enum port_maps_result port_maps_open(struct port_maps *maps) {
   maps->pagemap = maps->memory = -1;
   maps->scan_works = maps->swapped = false;
   maps->rings = false;
-  maps->mappings = 0;
+  maps->mappings = maps->protected_count = 0;
   maps->main_stack = (struct port_range){0, 0};
   const char *list = WITHOUT(thread_self_maps) ? "/proc/self/maps" : "/proc/thread-self/maps";
   long length = port_read_file(list, maps->text, maps->text_size);
@@ -127,17 +140,18 @@ enum port_maps_result port_maps_open(struct port_maps *maps) {
   }
   const char *at = maps->text, *end = at + length;
   struct mapping mapping;
-  bool ours = false;
+  bool ours = false, room = true;
   while (next_mapping(&at, end, &mapping)) {
     maps->mappings++;
+    room &= note_protected(maps, &mapping);
     ours |= mapping.begin <= maps->exclude[0].begin && maps->exclude[0].begin < mapping.end;
     maps->rings |= name_begins(&mapping, "anon_inode:[io_uring]");
     if (name_is(&mapping, "[stack]"))
       maps->main_stack = (struct port_range){mapping.begin, mapping.end};
   }
-  if (ours) return PORT_MAPS_OK;
+  if (ours && room) return PORT_MAPS_OK;
   port_maps_close(maps);
-  return PORT_MAPS_FOREIGN;
+  return ours ? PORT_MAPS_TRUNCATED : PORT_MAPS_FOREIGN;
 }
 
 /* Hands out memory that cannot be read in place. False: present, but unreadable. */
@@ -198,6 +212,11 @@ static long scan_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
                            .all_of = excluded,
                            .any_of = IS_PRESENT | IS_SWAPPED,
                            .returned = IS_PRESENT};
+  if (WITHOUT(present_only)) {
+    maps->ranges[0] = (struct port_range){begin, end};
+    *stopped = end;
+    return 1;
+  }
   long count = SYSTEM_CALL(SYS_ioctl, maps->pagemap, PAGE_SCAN, &scan);
   if (count < 0) return count;
   *stopped = scan.walk_end;
@@ -334,6 +353,40 @@ bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr_t end,
     begin = stopped;
   }
   return true;
+}
+
+struct copies {
+  void (*visit)(void *context, uintptr_t begin, uintptr_t end);
+  void *context;
+};
+
+static void pass_on(void *context, uintptr_t begin, uintptr_t end, uintptr_t origin) {
+  const struct copies *copies = context;
+  (void)origin;
+  copies->visit(copies->context, begin, end);
+}
+
+bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end,
+                         void (*visit)(void *context, uintptr_t begin, uintptr_t end),
+                         void *context) {
+  struct mapping closed = {begin, end, {'-', '-', '-', 'p'}, NULL, 0};
+  struct copies copies = {visit, context};
+  void (*before)(void *, uintptr_t, uintptr_t, uintptr_t) = maps->visit;
+  void *context_before = maps->context;
+  maps->visit = pass_on;
+  maps->context = &copies;
+  bool read = true;
+  while (read && begin < end) {
+    uintptr_t stopped;
+    long count = list_pages(maps, begin, end, true, &stopped);
+    read = count >= 0 && stopped > begin;
+    for (long i = 0; read && i < count; i++)
+      read = visit_copies(maps, &closed, maps->ranges[i].begin, maps->ranges[i].end);
+    begin = stopped;
+  }
+  maps->visit = before;
+  maps->context = context_before;
+  return read;
 }
 
 void port_describe_address(uintptr_t address, char *maps_text, size_t size, struct text *out) {

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "base/remedy.h"
 #include "ports/port.h"
 #include "ports/x86_64/system_call.h"
 
@@ -23,7 +24,8 @@ static int open_above_limit(const char *path, int flags) {
 
 static int open_file(const char *path, int flags) {
   int descriptor = (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0644);
-  return descriptor == -EMFILE ? open_above_limit(path, flags | O_CLOEXEC) : descriptor;
+  return descriptor == -EMFILE && !WITHOUT(above_limit) ? open_above_limit(path, flags | O_CLOEXEC)
+                                                        : descriptor;
 }
 
 int port_open_read(const char *path) { return open_file(path, O_RDONLY); }

@@ -10,11 +10,12 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/remedy.h"
 #include "base/text.h"
 #include "ports/port.h"
 #include "ports/x86_64/system_call.h"
 
-enum { STOP_SIGNAL = 33 };
+#define STOP_SIGNAL (WITHOUT(reserved_signal) ? SIGPWR : 33)
 static const uint64_t cookie = (uint64_t)0x5243 << 48; /* stop values use the low 48 bits */
 
 /* The kernel's own layout of struct sigaction on x86-64. */
@@ -38,8 +39,9 @@ static void on_signal(int number, siginfo_t *info, void *context) {
   if (info->si_code == SI_QUEUE && value >> 48 == cookie >> 48) {
     struct port_frame frame;
     port_frame_read(context, &frame);
+    port_segment_bases(frame.bases);
     state.handler(value & ~(0xffffull << 48), &frame);
-  } else if ((uintptr_t)state.chained.handler > 1) {
+  } else if ((uintptr_t)state.chained.handler > 1 && !WITHOUT(setxid_chain)) {
     state.chained.handler(number, info, context);
   }
 }
@@ -50,7 +52,8 @@ bool port_stop_install(port_stop_handler handler) {
   if (current.handler == on_signal) return true;
   state.handler = handler;
   state.chained = current;
-  struct kernel_action ours = {on_signal, SA_SIGINFO | SA_RESTART | SA_ONSTACK | RESTORER,
+  unsigned long on_stack = WITHOUT(on_stack) ? 0 : SA_ONSTACK;
+  struct kernel_action ours = {on_signal, SA_SIGINFO | SA_RESTART | on_stack | RESTORER,
                                port_signal_return, ~0ull};
   return SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, &ours, 0, 8) == 0;
 }

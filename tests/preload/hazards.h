@@ -13,6 +13,7 @@
 struct hazard {
   struct command command; /* .options NULL means the defaults */
   const char *remedy;     /* to be left out; NULL: the library cannot do without it (say why) */
+  unsigned hangs;         /* seconds after which its absence shows as a hang; 0: command.seconds */
   unsigned cycles;        /* collections that the run must complete at least; 0: 1 */
 };
 
@@ -38,6 +39,7 @@ static inline void hazard_can_fail(const struct hazard *hazard) {
   struct command command = hazard->command;
   if (command.options == NULL) command.options = "";
   command.without = hazard->remedy;
+  if (hazard->hangs != 0) command.seconds = hazard->hangs;
   struct run run = run_command(&command);
   if (run.status >> 8 == 77) cr_skip_test("%s", run.errors);
   cr_assert(run.status >> 8 != 99, "%s", run_describe(&run));

@@ -1,7 +1,67 @@
-/* hazards_memory.c: roots and mapped memory (sections 1 and 2 of tests/HAZARDS). */
+/* hazards_memory.c: roots and mapped memory (sections 1 and 2 of tests/HAZARDS). A hazard whose
+   remedy is left out and then shows as a hang gets a few seconds for it. */
 #include "hazards.h"
 
-#define ROOT(identifier, name, remedy) HAZARD(identifier, remedy, .command.argv = {"roots", name})
+#define CASE(identifier, program, name, remedy)                                                    \
+  HAZARD(identifier, remedy, .command.argv = {program, name}, .command.seconds = 60, .hangs = 5)
+#define DESIGN(identifier, program, name)                                                          \
+  HAZARD_BY_DESIGN(identifier, .command.argv = {program, name}, .command.seconds = 60)
+#define ROOT(identifier, name, remedy) CASE(identifier, "roots", name, remedy)
 
+/* Registers and stacks */
 ROOT(xmm, "xmm", "signal_frame")
+ROOT(ymm, "ymm", "signal_frame")
+ROOT(zmm, "zmm", "signal_frame")
+CASE(red_zone, "stacks", "red-zone", "red_zone")
+ROOT(under_handler, "under-handler", "whole_stack")
+DESIGN(malloced_stack, "roots",
+       "malloced-stack") /* the collector's own data hold its caller's sp */
+ROOT(thread_malloced_stack, "thread-malloced-stack", "stack_pointer+signal_frame")
+ROOT(alternate_stack, "alternate-stack", "alternate_stack")
+ROOT(thread_alternate_stack, "thread-alternate-stack", "alternate_stack+signal_frame")
+CASE(small_alternate, "stacks", "small-alternate", "small_stacks")
+CASE(small_coroutine, "stacks", "small-coroutine", "on_stack")
+ROOT(arguments, "arguments", "main_stack_top")
+ROOT(environment, "environment", "main_stack_top")
+DESIGN(no_locks, "forbidden", NULL)
+ROOT(given_stack, "given-stack", "mappings")
+CASE(given_static, "stacks", "given-static", "mappings")
+CASE(given_mapped, "stacks", "given-mapped", "mappings")
+CASE(gs_base, "stacks", "gs-base", "segment_bases")
+CASE(own_gs_base, "stacks", "own-gs-base", "segment_bases")
+
+/* Threads on their way in and out */
+ROOT(thread_result, "thread-result", "mappings")
+ROOT(thread_argument, "thread-argument", "mappings")
+CASE(exits, "storms", "exits", "exiting_threads")
+CASE(creations, "storms", "creations", "newcomers")
+CASE(workers, "unanswered", "workers", "kernel_workers")
+DESIGN(long_handler, "masked", "long-handler")
+
+/* Objects of the loader, thread-local storage */
 ROOT(bss, "bss", "mappings")
+ROOT(module_data, "module-data", "private_files")
+ROOT(module_bss, "module-bss", "mappings")
+CASE(libraries, "storms", "libraries", "private_files")
+ROOT(module_tls, "module-tls", "mappings")
+ROOT(thread_module_tls, "thread-module-tls", "mappings")
+ROOT(keys, "keys", "mappings")
+
+/* Another collector in the process: its heap holds pointers, and its signals are its own */
+CASE(second_heap, "second_collector", "1", "mappings")
+CASE(second_collector, "second_collector", "1", "reserved_signal")
+
+/* Mapped memory */
+ROOT(mapping, "mapping", "mappings")
+ROOT(program_break, "break", "mappings")
+CASE(file, "mapped", "file", "private_files")
+CASE(many, "mapped", "many", "many_mappings")
+CASE(sparse, "mapped", "sparse", "present_only")
+CASE(truncated, "mapped", "truncated", "present_only+truncated_files")
+CASE(shared, "mapped", "shared", "shared_memory")
+CASE(closed, "mapped", "closed", "unreadable_pages")
+CASE(keys_closed, "mapped", "keys", "unreadable_pages")
+CASE(closed_block, "mapped", "closed-block", "unreadable_pages")
+CASE(missing, "mapped", "missing", "present_only")
+CASE(lazily_freed, "mapped", "lazily-freed", "mappings")
+DESIGN(in_flight, "mapped", "in-flight")

@@ -43,4 +43,5 @@ static void step(const char *how, const char *rounds) {
 }
 
 Test(threads, handler_at_every_instruction, .timeout = 120) { step("handler", "1500"); }
+Test(threads, jump_at_every_instruction, .timeout = 120) { step("jump", "3000"); }
 Test(threads, collection_at_every_instruction, .timeout = 120) { step("collect", "800"); }

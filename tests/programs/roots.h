@@ -1,5 +1,6 @@
-/* roots.h: what the files of the program roots share: the three blocks, whose addresses the program
-   remembers complemented only, and the collections that would give a lost block away. */
+/* roots.h: what the programs on roots share: the three blocks, whose addresses the program
+   remembers complemented only, and the collections that would give a lost block away (blocks.c);
+   and what the files of the program roots share besides. */
 #ifndef TESTS_ROOTS_H
 #define TESTS_ROOTS_H
 
@@ -31,6 +32,9 @@ struct root_case {
   const char *name;
   void (*run)(void);
 };
+/* Runs the case of that name and says so; 2 when there is none. Ends the program with 1 or 77 when
+   it fails. The exit status. */
+int run_case(const struct root_case *cases, const char *name);
 extern const struct root_case memory_cases[], thread_cases[], register_cases[];
 
 #endif

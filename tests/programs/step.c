@@ -1,4 +1,4 @@
-/* step.c: malloc, free and realloc, held at every instruction. step handler|collect [ROUNDS]
+/* step.c: malloc, free and realloc, held at every instruction. step handler|collect|jump [ROUNDS]
 
    The parent traces the child. Thread A of the child announces each operation by a breakpoint
    instruction; from there the parent single-steps it to the operation's end. At each boundary in
@@ -6,12 +6,15 @@
    freely; a breakpoint instruction at the handler's end gives the parent the thread back. In the
    first run the handler itself allocates, writes and frees. In the second it waits until thread B
    has run a collection: A is then stopped by the collector, with the interrupted operation half
-   done beneath. To bound the time each address is held only the first EACH times it is reached.
+   done beneath. In the third the handler of the first leaves by siglongjmp: the operation is
+   abandoned where it stood, and the next begins. To bound the time each address is held only the
+   first EACH times it is reached.
 
    What must hold: no block handed out while it is live (a table of live blocks says so), contents
    unharmed, and the allocator working at the end. */
 #include "program.h"
 
+#include <setjmp.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -28,7 +31,8 @@ struct shared {
   volatile int finished;
 };
 static struct shared *shared;
-static bool with_collection;
+static bool with_collection, with_jumps;
+static sigjmp_buf next_operation;
 
 /* The table of live blocks. Only thread A writes it, the handler included: entries a handler
    made are gone when it ends, so that A's own view is never torn. */
@@ -95,7 +99,9 @@ static void on_signal(int number) {
   }
   shared->handled++;
   errno = saved;
+  if (with_jumps) shared->stepping = 0;
   __asm__ volatile("int3" ::: "memory");
+  if (with_jumps) siglongjmp(next_operation, 1);
 }
 
 static void verify(const struct entry *entry) {
@@ -112,7 +118,7 @@ static void verify(const struct entry *entry) {
 #define END_STEPPING (shared->stepping = 0)
 
 /* One operation of thread A; only the call itself is stepped through. */
-static void operate(void) {
+static NOINLINE void operate(void) {
   uint64_t r = next_random(&random_state);
   struct entry *entry = &live[r % LIVE];
   size_t size = r % 64 == 0 ? 40000 : 1 + (r >> 32) % (r % 8 == 0 ? 3000 : 200);
@@ -151,6 +157,11 @@ static void operate(void) {
   shared->operations++;
 }
 
+/* With jumps an operation may be abandoned; its block, if any, is lost. */
+static void try_operation(void) {
+  if (!with_jumps || sigsetjmp(next_operation, 1) == 0) operate();
+}
+
 /* The executable mapping that holds malloc. */
 static void find_text(void) {
   uintptr_t address = (uintptr_t)dlsym(RTLD_DEFAULT, "malloc");
@@ -179,7 +190,7 @@ static void child(unsigned rounds) {
   CHECK(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
   raise(SIGSTOP);
   shared->traced = 1;
-  for (unsigned i = 0; i < rounds; i++) operate();
+  for (unsigned i = 0; i < rounds; i++) try_operation();
   shared->traced = 0;
   shared->finished = 1;
   for (int i = 0; i < LIVE; i++)
@@ -262,6 +273,7 @@ static void parent(pid_t pid) {
 int main(int count, char **arguments) {
   CHECK(count >= 2);
   with_collection = strcmp(arguments[1], "collect") == 0;
+  with_jumps = strcmp(arguments[1], "jump") == 0;
   unsigned rounds = count > 2 ? (unsigned)atoi(arguments[2]) : 1000;
   shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(shared != MAP_FAILED);

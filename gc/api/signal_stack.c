@@ -1,0 +1,40 @@
+/* signal_stack.c: sigaltstack, to know of alternate stacks that are too small for a stop.
+
+   The stop signal runs on a thread's alternate stack, and the kernel kills a process whose frame
+   does not fit. Frames have grown with the vector registers (3 KiB with AVX-512, 11 KiB with AMX
+   in use) while programs keep to the 2048 bytes of the old MINSIGSTKSZ: while a thread has such a
+   stack no cycle stops anybody. Sizes up to the largest frame of this machine are remembered, and
+   judged anew by each cycle (world.c), since a process may ask for AMX at any time.
+
+   A stack is made small only while no cycle runs, so that none has judged too early. Reading and
+   large stacks cost nothing more than ever. */
+#include <errno.h>
+#include <signal.h>
+#include <sys/auxv.h>
+
+#include "api/next.h"
+#include "api/process.h"
+#include "mutator/thread.h"
+
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
+
+enum { OLD_KERNEL = 16 * 1024, HANDLER = 2 * 1024 };
+
+/* Is it surely large enough? Otherwise the cycles decide. */
+static bool is_large(const stack_t *stack) {
+  size_t frame = getauxval(AT_MINSIGSTKSZ);
+  return stack->ss_size >= (frame ? frame : OLD_KERNEL) + HANDLER;
+}
+
+EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
+  if (!stack || process_is_vfork_child()) return NEXT(sigaltstack)(stack, old);
+  size_t size = stack->ss_flags & SS_DISABLE || is_large(stack) ? 0 : stack->ss_size;
+  bool announced = size && process_announce();
+  int result = NEXT(sigaltstack)(stack, old), error = errno;
+  if (result == 0) thread_set_signal_stack(size);
+  if (announced) process_retract();
+  errno = error;
+  return result;
+}

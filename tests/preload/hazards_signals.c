@@ -1,0 +1,42 @@
+/* hazards_signals.c: signals (section 5 of tests/HAZARDS). A hazard whose remedy is left out and
+   then shows as a hang gets a few seconds for it. */
+#include "hazards.h"
+
+#define CASE(identifier, program, name, remedy)                                                    \
+  HAZARD(identifier, remedy, .command.argv = {program, name}, .command.seconds = 60, .hangs = 5)
+#define DESIGN(identifier, program, name)                                                          \
+  HAZARD_BY_DESIGN(identifier, .command.argv = {program, name}, .command.seconds = 60)
+
+/* Signals belong to the program */
+CASE(pthread_mask, "masked", "pthread-mask", "reserved_signal")
+CASE(process_mask, "masked", "process-mask", "reserved_signal")
+CASE(raw_mask, "masked", "raw-mask", "patience")
+CASE(by_sigwait, "masked", "sigwait", "reserved_signal")
+CASE(by_signalfd, "masked", "signalfd", "reserved_signal")
+CASE(handlers, "masked", "handlers", "reserved_signal")
+DESIGN(queued, "queued", "1")
+CASE(identities, "identities", "1", "setxid_chain")
+
+/* Ways out of malloc and into it */
+DESIGN(jumps, "jumps", "handler")
+DESIGN(cancelled, "jumps", "cancel")
+DESIGN(cancelled_deferred, "jumps", "deferred")
+DESIGN(thrown, "thrown", NULL)
+
+/* Under plain malloc a handler that allocates is an end of the program, so that it holds is tested
+   in threads.c: handler_at_every_instruction, and jump_at_every_instruction. */
+static const struct hazard handler_malloc = {
+    .remedy = "handler_levels", .command.argv = {"step", "handler", "3000"}, .command.seconds = 60};
+Test(can_fail, handler_malloc, .timeout = 150) { hazard_can_fail(&handler_malloc); }
+
+/* Threads that cannot answer */
+CASE(vfork_parent, "unanswered", "vfork", "patience")
+CASE(spawn_parent, "unanswered", "spawn", "patience")
+CASE(traced, "unanswered", "traced", "patience")
+DESIGN(stopped, "unanswered", "stopped")
+CASE(realtime, "unanswered", "realtime", "sleeping_waits")
+
+/* Descriptors */
+CASE(descriptors_full, "descriptors", "full", "above_limit")
+DESIGN(descriptors_closed, "descriptors", "closed")
+DESIGN(descriptor_numbers, "descriptors", "numbers")

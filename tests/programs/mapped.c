@@ -1,0 +1,211 @@
+/* mapped.c: memory that the program mapped, closed, or that is not there. mapped CASE
+
+   many          20,000 mappings; the pointers in the last
+   sparse        a terabyte of which one page was touched: nothing more is touched by a collection
+   closed, keys  pages that the program itself may not read: PROT_NONE, a protection key
+   closed-block  a page of an allocated block, as a guard or with pointers in it
+   shared        shared memory: anonymous, memfd, System V
+   missing       a range that waits for userfaultfd: touching it would wait for ever
+   lazily-freed  pages given to MADV_FREE
+   file, truncated   a private mapping of a file, whole and cut off
+   in-flight     read() into memory of all kinds while collections run: never EFAULT */
+#include "reclaimed.h"
+#include "roots.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+
+enum { PAGE = 4096, OPEN = PROT_READ | PROT_WRITE, OWN = MAP_PRIVATE | MAP_ANONYMOUS };
+
+static char *map(size_t size, int flags) {
+  char *area = mmap(NULL, size, OPEN, flags, -1, 0);
+  CHECK(area != MAP_FAILED);
+  return area;
+}
+
+static void many(void) {
+  enum { COUNT = 20000 };
+  char *area = map((size_t)COUNT * PAGE, OWN);
+  for (int i = 0; i < COUNT; i += 2) /* every second closed, so that none can be merged */
+    if (mprotect(area + (size_t)i * PAGE, PAGE, PROT_NONE) != 0)
+      not_possible("so many mappings are not allowed");
+  use_slots((void **)(area + (size_t)(COUNT - 1) * PAGE));
+  expect_garbage_back();
+}
+
+static void sparse(void) {
+  size_t size = (size_t)1 << 40;
+  char *area = mmap(NULL, size, OPEN, OWN | MAP_NORESERVE, -1, 0);
+  if (area == MAP_FAILED) not_possible("no terabyte of address space");
+  collect_often();
+  long before = resident_kib();
+  use_slots((void **)(area + size / 2 + 123 * PAGE));
+  long after = resident_kib();
+  if (after > before + 16384) fail("%ld KiB resident, then %ld", before, after);
+  unsigned char present[512];
+  CHECK(mincore(area + size / 4, sizeof present * PAGE, present) == 0);
+  for (size_t i = 0; i < sizeof present; i++) CHECK((present[i] & 1) == 0);
+}
+
+static void closed(void) {
+  char *area = map(2 * PAGE, OWN);
+  store_blocks((void **)(area + PAGE));
+  CHECK(mprotect(area, 2 * PAGE, PROT_NONE) == 0);
+  collect_often();
+  CHECK(mprotect(area, 2 * PAGE, OPEN) == 0);
+  verify_blocks((void **)(area + PAGE));
+}
+
+static void keys(void) {
+  int key = pkey_alloc(0, 0);
+  if (key < 0) not_possible("no protection keys");
+  char *area = map(2 * PAGE, OWN);
+  store_blocks((void **)(area + PAGE));
+  wipe_stack();
+  CHECK(pkey_mprotect(area, 2 * PAGE, OPEN, key) == 0);
+  CHECK(pkey_set(key, PKEY_DISABLE_ACCESS) == 0);
+  collect_often();
+  CHECK(pkey_get(key) == PKEY_DISABLE_ACCESS);
+  CHECK(pkey_set(key, 0) == 0);
+  verify_blocks((void **)(area + PAGE));
+}
+
+/* A stack with a guard page from the heap, and a secret that is closed while it is not used. */
+static void closed_block(void) {
+  static const size_t lengths[] = {4 * PAGE, 64 * PAGE, 400 * PAGE};
+  for (int n = 0; n < 3; n++) {
+    char *block = aligned_alloc(PAGE, lengths[n]);
+    CHECK(block != NULL);
+    memset(block, 0, lengths[n]);
+    uintptr_t kept = ~(uintptr_t)block;
+    static void *reference;
+    reference = block;
+    store_blocks((void **)(block + PAGE));
+    CHECK(mprotect(block, PAGE, PROT_NONE) == 0);
+    CHECK(mprotect(block + PAGE, PAGE, n == 0 ? PROT_READ : PROT_NONE) == 0);
+    block = NULL;
+    collect_often();
+    block = (char *)~kept;
+    CHECK(reference == block && mprotect(block, 2 * PAGE, OPEN) == 0);
+    verify_blocks((void **)(block + PAGE));
+    for (int i = 0; i < SIZES; i++) free(((void **)(block + PAGE))[i]);
+    free(block);
+  }
+}
+
+static void shared(void) {
+  use_slots((void **)map(2 * PAGE, MAP_SHARED | MAP_ANONYMOUS));
+  int memory = memfd_create("test", 0);
+  CHECK(memory >= 0 && ftruncate(memory, 2 * PAGE) == 0);
+  char *area = mmap(NULL, 2 * PAGE, OPEN, MAP_SHARED, memory, 0);
+  CHECK(area != MAP_FAILED);
+  use_slots((void **)area);
+  int segment = shmget(IPC_PRIVATE, 2 * PAGE, 0600);
+  if (segment < 0) not_possible("no System V shared memory");
+  area = shmat(segment, NULL, 0);
+  CHECK(area != (char *)-1 && shmctl(segment, IPC_RMID, NULL) == 0);
+  use_slots((void **)area);
+}
+
+static void missing(void) {
+  int faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+  if (faults < 0) not_possible("userfaultfd is not permitted");
+  struct uffdio_api api = {.api = UFFD_API};
+  CHECK(ioctl(faults, UFFDIO_API, &api) == 0);
+  char *area = map(64 * PAGE, OWN);
+  area[0] = 1;
+  struct uffdio_register all = {.range = {(uintptr_t)area, 64 * PAGE},
+                                .mode = UFFDIO_REGISTER_MODE_MISSING};
+  CHECK(ioctl(faults, UFFDIO_REGISTER, &all) == 0);
+  use_slots((void **)area); /* in the page that is there */
+  expect_garbage_back();
+}
+
+static void lazily_freed(void) {
+  char *area = map(512 * PAGE, OWN);
+  memset(area, 0x11, 512 * PAGE);
+  CHECK(madvise(area + PAGE, 511 * PAGE, MADV_FREE) == 0);
+  use_slots((void **)area);
+  CHECK(madvise(area + PAGE, 511 * PAGE, MADV_DONTNEED) == 0);
+  use_slots((void **)area);
+  expect_garbage_back();
+}
+
+static char *map_file(size_t size, int *descriptor) {
+  char name[] = "mapped-file-XXXXXX";
+  *descriptor = mkstemp(name);
+  CHECK(*descriptor >= 0 && unlink(name) == 0 && ftruncate(*descriptor, (off_t)size) == 0);
+  char *area = mmap(NULL, size, OPEN, MAP_PRIVATE, *descriptor, 0);
+  CHECK(area != MAP_FAILED);
+  return area;
+}
+
+static void file(void) {
+  int descriptor;
+  use_slots((void **)(map_file(64 * PAGE, &descriptor) + 10 * PAGE));
+}
+
+static void truncated(void) {
+  static void *slots[SIZES];
+  int descriptor;
+  char *area = map_file(64 * PAGE, &descriptor);
+  area[10 * PAGE] = 1;
+  CHECK(area[20 * PAGE] == 0 && ftruncate(descriptor, 0) == 0); /* reading it raises SIGBUS now */
+  use_slots(slots);
+  expect_garbage_back();
+}
+
+static void *write_always(void *ends) {
+  static char text[8192];
+  while (!collections_end)
+    if (write(*(int *)ends, text, sizeof text) < 0) break;
+  return NULL;
+}
+
+static void in_flight(void) {
+  int ends[2], descriptor;
+  pthread_t collecting, writing;
+  signal(SIGPIPE, SIG_IGN);
+  CHECK(pipe(ends) == 0);
+  static char in_bss[8 * PAGE];
+  char in_stack[8 * PAGE];
+  char *places[] = {in_bss,
+                    in_stack,
+                    malloc(100),
+                    malloc(8 * PAGE),
+                    malloc(2000 * PAGE),
+                    map(8 * PAGE, OWN),
+                    map(8 * PAGE, MAP_SHARED | MAP_ANONYMOUS),
+                    map_file(8 * PAGE, &descriptor)};
+  CHECK(pthread_create(&collecting, NULL, collect_until_end, NULL) == 0);
+  CHECK(pthread_create(&writing, NULL, write_always, &ends[1]) == 0);
+  double end = seconds_now() + 1;
+  for (unsigned i = 0; seconds_now() < end; i++) {
+    ssize_t got = read(ends[0], places[i % 8], 100);
+    if (got <= 0) fail("read into place %u: %s", i % 8, strerror(errno));
+  }
+  collections_end = true;
+  close(ends[0]);
+  CHECK(pthread_join(collecting, NULL) == 0 && pthread_join(writing, NULL) == 0);
+}
+
+static const struct root_case cases[] = {
+    {"many", many},
+    {"sparse", sparse},
+    {"closed", closed},
+    {"keys", keys},
+    {"closed-block", closed_block},
+    {"shared", shared},
+    {"missing", missing},
+    {"lazily-freed", lazily_freed},
+    {"file", file},
+    {"truncated", truncated},
+    {"in-flight", in_flight},
+    {NULL, NULL},
+};
+
+int main(int count, char **arguments) { return count == 2 ? run_case(cases, arguments[1]) : 2; }

@@ -1,0 +1,195 @@
+/* stacks.c: stacks of unusual form, and a register that is in no signal frame. stacks CASE
+
+   red-zone        the pointer 64 bytes below the stack pointer, while signals go to another stack
+   small-alternate a thread whose alternate stack is too small for a signal frame of today
+   small-coroutine a coroutine on a stack that is too small, in a thread with an alternate one
+   given-static, given-mapped   a thread on a stack that the program gave it
+   gs-base         a block to which the base of gs alone refers; own-gs-base: of the one collecting
+ */
+#include "reclaimed.h"
+#include "roots.h"
+
+#include <asm/prctl.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+static volatile int spinning, released;
+
+static void wait_for_thread(void) {
+  while (!spinning) sched_yield();
+}
+
+/* Starts the thread, collects while it spins, and lets it go. */
+static void collect_beside(void *(*body)(void *), void *argument,
+                           const pthread_attr_t *attributes) {
+  pthread_t thread;
+  spinning = released = 0;
+  CHECK(pthread_create(&thread, attributes, body, argument) == 0);
+  wait_for_thread();
+  collect_often();
+  released = 1;
+  CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static void spin(void) {
+  spinning = 1;
+  while (!released) __builtin_ia32_pause();
+}
+
+/* The words below the stack pointer, seen from a handler's frame elsewhere */
+
+NOINLINE static uintptr_t spin_red_zone(uintptr_t word) {
+  __asm__ volatile("not %[hidden]\nmov %[hidden], -64(%%rsp)\nxor %[hidden], %[hidden]\n"
+                   "movl $1, %[spinning]\n1: pause\ncmpl $0, %[released]\nje 1b\n"
+                   "mov -64(%%rsp), %[hidden]\nmovq $0, -64(%%rsp)\nnot %[hidden]"
+                   : [spinning] "=m"(spinning), [hidden] "+r"(word)
+                   : [released] "m"(released)
+                   : "memory", "cc");
+  return word;
+}
+
+static void give_alternate(void *memory, size_t size) {
+  stack_t stack = {.ss_sp = memory, .ss_size = size};
+  if (sigaltstack(&stack, NULL) != 0) not_possible("the kernel refuses such a signal stack");
+}
+
+static void *red_zone_thread(void *number) {
+  static char alternate[65536];
+  int i = (int)(intptr_t)number;
+  give_alternate(alternate, sizeof alternate);
+  uintptr_t word = spin_red_zone(hidden[i]);
+  CHECK(word == hidden[i]);
+  verify_block((void *)~word, i);
+  return NULL;
+}
+
+static void red_zone(void) {
+  for (int i = 0; i < SIZES; i++) {
+    make_block(i);
+    wipe_stack();
+    collect_beside(red_zone_thread, (void *)(intptr_t)i, NULL);
+  }
+}
+
+/* Stacks with no room for a signal frame */
+
+enum { OLD_MINIMUM = 2048 };
+
+static void *small_alternate_thread(void *memory) {
+  give_alternate(memory, OLD_MINIMUM);
+  spin();
+  stack_t off = {.ss_flags = SS_DISABLE};
+  CHECK(sigaltstack(&off, NULL) == 0);
+  return NULL;
+}
+
+static void small_alternate(void) {
+  if (getauxval(51) < OLD_MINIMUM) not_possible("signal frames of this machine fit");
+  expect_garbage_back();
+  unsigned long before = given_up("small-stack");
+  collect_beside(small_alternate_thread, malloc(OLD_MINIMUM), NULL);
+  CHECK(collector() == NULL || given_up("small-stack") > before);
+  before = given_up("small-stack");
+  expect_garbage_back(); /* it is over with the thread */
+  CHECK(given_up("small-stack") == before);
+}
+
+static ucontext_t outside, inside;
+
+static void *small_coroutine_thread(void *unused) {
+  static char alternate[65536];
+  give_alternate(alternate, sizeof alternate);
+  char *area = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(area != MAP_FAILED && mprotect(area + 4096, 4096, PROT_READ | PROT_WRITE) == 0);
+  CHECK(getcontext(&inside) == 0);
+  inside.uc_stack.ss_sp = area + 4096;
+  inside.uc_stack.ss_size = 1024;
+  inside.uc_link = &outside;
+  makecontext(&inside, spin, 0);
+  CHECK(swapcontext(&outside, &inside) == 0);
+  return unused;
+}
+
+static void small_coroutine(void) { collect_beside(small_coroutine_thread, NULL, NULL); }
+
+/* Stacks that the program provides */
+
+static void *hold_on_stack(void *unused) {
+  void *volatile slots[SIZES];
+  store_blocks((void **)slots);
+  wipe_stack();
+  spin();
+  verify_blocks((void **)slots);
+  return unused;
+}
+
+static void on_given_stack(void *stack, size_t size) {
+  pthread_attr_t attributes;
+  CHECK(pthread_attr_init(&attributes) == 0);
+  CHECK(pthread_attr_setstack(&attributes, stack, size) == 0);
+  collect_beside(hold_on_stack, NULL, &attributes);
+  CHECK(pthread_attr_destroy(&attributes) == 0);
+}
+
+static void given_static(void) {
+  static _Alignas(4096) char stack[512 * 1024];
+  on_given_stack(stack, sizeof stack);
+}
+
+static void given_mapped(void) {
+  size_t size = 512 * 1024;
+  void *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(stack != MAP_FAILED);
+  on_given_stack(stack, size);
+}
+
+/* The base of gs */
+
+NOINLINE static void set_base(int i) { /* by a raw call, as whoever does this makes it */
+  void *block = make_block(i);
+  CHECK(syscall(SYS_arch_prctl, ARCH_SET_GS, block) == 0);
+}
+
+static void verify_base(int i) {
+  uintptr_t base = 0;
+  CHECK(syscall(SYS_arch_prctl, ARCH_GET_GS, &base) == 0);
+  verify_block((void *)base, i);
+}
+
+static void *base_thread(void *number) {
+  set_base((int)(intptr_t)number);
+  wipe_stack();
+  spin();
+  verify_base((int)(intptr_t)number);
+  return NULL;
+}
+
+static void gs_base(void) {
+  for (int i = 0; i < SIZES; i++) collect_beside(base_thread, (void *)(intptr_t)i, NULL);
+}
+
+static void own_gs_base(void) {
+  for (int i = 0; i < SIZES; i++) {
+    set_base(i);
+    wipe_stack();
+    collect_often();
+    verify_base(i);
+  }
+}
+
+static const struct root_case cases[] = {
+    {"red-zone", red_zone},
+    {"small-alternate", small_alternate},
+    {"small-coroutine", small_coroutine},
+    {"given-static", given_static},
+    {"given-mapped", given_mapped},
+    {"gs-base", gs_base},
+    {"own-gs-base", own_gs_base},
+    {NULL, NULL},
+};
+
+int main(int count, char **arguments) { return count == 2 ? run_case(cases, arguments[1]) : 2; }
