@@ -16,18 +16,20 @@ CASE(red_zone, "stacks", "red-zone", "red_zone")
 ROOT(under_handler, "under-handler", "whole_stack")
 DESIGN(malloced_stack, "roots",
        "malloced-stack") /* the collector's own data hold its caller's sp */
-ROOT(thread_malloced_stack, "thread-malloced-stack", "stack_pointer+signal_frame")
-ROOT(alternate_stack, "alternate-stack", "alternate_stack")
-ROOT(thread_alternate_stack, "thread-alternate-stack", "alternate_stack+signal_frame")
+DESIGN(thread_malloced_stack, "roots",
+       "thread-malloced-stack") /* libc's cleanups point to it too */
+CASE(stack_pointer, "stacks", "malloced", "stack_pointer+signal_frame")
+DESIGN(alternate_stack, "roots", "alternate-stack") /* more than one word refers to it here */
+ROOT(thread_alternate_stack, "thread-alternate-stack", "alternate_stack+stack_pointer+signal_frame")
 CASE(small_alternate, "stacks", "small-alternate", "small_stacks")
 CASE(small_coroutine, "stacks", "small-coroutine", "on_stack")
 ROOT(arguments, "arguments", "main_stack_top")
 ROOT(environment, "environment", "main_stack_top")
 DESIGN(no_locks, "forbidden", NULL)
-ROOT(given_stack, "given-stack", "mappings")
+ROOT(given_stack, "given-stack", "mappings+stack_pointer+signal_frame+segment_bases")
 CASE(given_static, "stacks", "given-static", "mappings")
 CASE(given_mapped, "stacks", "given-mapped", "mappings")
-CASE(gs_base, "stacks", "gs-base", "segment_bases")
+CASE(gs_base, "stacks", "gs-base", "segment_bases+signal_frame")
 CASE(own_gs_base, "stacks", "own-gs-base", "segment_bases")
 
 /* Threads on their way in and out */

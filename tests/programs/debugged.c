@@ -1,5 +1,6 @@
 /* debugged.c: what a session of gdb is tried on: threads that compute, and collections all the time
    from one of them. debugged; the last line it prints follows from its work alone. */
+#pragma GCC optimize("O0") /* every variable in its place, whatever the build was told */
 #include "reclaimed.h"
 
 enum { WORKERS = 3, TURNS = 30 };

@@ -185,11 +185,11 @@ static void on_malloced_stack(void) {
 
 static void *thread_on_own_stack(void *unused) {
   (void)unused;
-  call_on_stack((void (*)(void))thread_with_stack_slots, ~((uintptr_t)({
-                                                             char *stack = malloc(512 * 1024);
-                                                             stack + 512 * 1024;
-                                                           }) &
-                                                           ~(uintptr_t)63));
+  char *stack = malloc(512 * 1024);
+  uintptr_t top = ~((uintptr_t)(stack + 512 * 1024) & ~(uintptr_t)63);
+  stack = NULL;
+  wipe_stack();
+  call_on_stack((void (*)(void))thread_with_stack_slots, top);
   return NULL;
 }
 

@@ -174,6 +174,7 @@ NOINLINE static void give_alternate_stack(void) {
   fill_pattern(stack.ss_sp, ALTERNATE, 5);
   hidden[0] = ~(uintptr_t)stack.ss_sp;
   CHECK(sigaltstack(&stack, NULL) == 0);
+  explicit_bzero(&stack, sizeof stack);
 }
 
 NOINLINE static void check_alternate_stack(void) {

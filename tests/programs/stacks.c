@@ -4,6 +4,7 @@
    small-alternate a thread whose alternate stack is too small for a signal frame of today
    small-coroutine a coroutine on a stack that is too small, in a thread with an alternate one
    given-static, given-mapped   a thread on a stack that the program gave it
+   malloced        a thread that has changed to a stack from the heap
    gs-base         a block to which the base of gs alone refers; own-gs-base: of the one collecting
  */
 #include "reclaimed.h"
@@ -147,6 +148,26 @@ static void given_mapped(void) {
   on_given_stack(stack, size);
 }
 
+/* A stack from the heap, to which the stack pointer alone refers */
+
+void call_on_stack(void *(*)(void *), uintptr_t hidden_top);
+__asm__(".text\ncall_on_stack:\npush %rbx\nmov %rsp, %rbx\nnot %rsi\nmov %rsi, %rsp\n"
+        "xor %esi, %esi\ncall *%rdi\nmov %rbx, %rsp\npop %rbx\nret\n"
+        ".type call_on_stack, @function\n");
+
+NOINLINE static uintptr_t make_stack(size_t size) {
+  return ~((uintptr_t)((char *)malloc(size) + size) & ~(uintptr_t)63);
+}
+
+static void *malloced_thread(void *unused) {
+  uintptr_t top = make_stack(512 * 1024);
+  wipe_stack();
+  call_on_stack(hold_on_stack, top);
+  return unused;
+}
+
+static void malloced(void) { collect_beside(malloced_thread, NULL, NULL); }
+
 /* The base of gs */
 
 NOINLINE static void set_base(int i) { /* by a raw call, as whoever does this makes it */
@@ -187,6 +208,7 @@ static const struct root_case cases[] = {
     {"small-coroutine", small_coroutine},
     {"given-static", given_static},
     {"given-mapped", given_mapped},
+    {"malloced", malloced},
     {"gs-base", gs_base},
     {"own-gs-base", own_gs_base},
     {NULL, NULL},
