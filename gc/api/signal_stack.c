@@ -16,15 +16,13 @@
 #include "api/process.h"
 #include "mutator/thread.h"
 
-#ifndef AT_MINSIGSTKSZ
-#define AT_MINSIGSTKSZ 51
-#endif
-
+/* AT_MINSIGSTKSZ, which the headers of older distributions lack. */
+enum { LARGEST_FRAME = 51 };
 enum { OLD_KERNEL = 16 * 1024, HANDLER = 2 * 1024 };
 
 /* Is it surely large enough? Otherwise the cycles decide. */
 static bool is_large(const stack_t *stack) {
-  size_t frame = getauxval(AT_MINSIGSTKSZ);
+  size_t frame = getauxval(LARGEST_FRAME);
   return stack->ss_size >= (frame ? frame : OLD_KERNEL) + HANDLER;
 }
 

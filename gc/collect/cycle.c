@@ -160,7 +160,7 @@ static void run(void *unused) {
   if (event->given_up) pace_skipped(end);
   else pace_done(event->live, swept.dead_bytes, end);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
-  page_heap_decay(end);
+  if (!event->given_up) page_heap_decay(end); /* a thread that is held may hold its lock */
   cycle.completed = !event->given_up;
 }
 

@@ -1,6 +1,6 @@
-/* debugged.c: what a session of gdb is tried on: threads that compute, and collections all the time
-   from one of them. debugged; the last line it prints follows from its work alone. */
-#pragma GCC optimize("O0") /* every variable in its place, whatever the build was told */
+/* debugged.c: what a session of gdb is tried on: threads that compute, and collections all the
+   time, from a thread of their own in the first half, then from main. The line it prints follows
+   from its work alone. */
 #include "reclaimed.h"
 
 enum { WORKERS = 3, TURNS = 30 };
@@ -10,11 +10,14 @@ struct item {
   int value;
 };
 
-/* The function that the session breaks in: it steps through, prints, and finishes. */
-NOINLINE int add_up(const struct item *list) {
-  int sum = 0;
-  for (; list != NULL; list = list->next) {
-    sum += list->value;
+/* The function that the session breaks in: it steps through, prints, and finishes. Volatile: every
+   variable is in its place, whatever the build was told. */
+NOINLINE int add_up(const struct item *first) {
+  const struct item *volatile at = first;
+  volatile int sum = 0;
+  while (at != NULL) {
+    sum += at->value;
+    at = at->next;
   }
   return sum;
 }
@@ -32,6 +35,7 @@ static struct item *make_list(int length) {
 }
 
 static volatile bool ending;
+static volatile int turn;
 
 static void *work(void *unused) {
   while (!ending) { /* lists are dropped, not freed */
@@ -49,15 +53,18 @@ int main(void) {
   long sum = 0;
   for (int i = 0; i < WORKERS; i++) CHECK(pthread_create(&workers[i], NULL, work, NULL) == 0);
   CHECK(pthread_create(&collecting, NULL, collect_until_end, NULL) == 0);
-  struct item *list = make_list(3);
-  for (int turn = 0; turn < TURNS; turn++) {
+  struct item *volatile list = make_list(3);
+  for (turn = 0; turn < TURNS; turn++) {
     sum += add_up(list);
     usleep(2000);
+    if (turn == TURNS / 2) {
+      collections_end = true;
+      CHECK(pthread_join(collecting, NULL) == 0);
+    }
+    if (turn > TURNS / 2) collect();
   }
   ending = true;
-  collections_end = true;
   for (int i = 0; i < WORKERS; i++) CHECK(pthread_join(workers[i], NULL) == 0);
-  CHECK(pthread_join(collecting, NULL) == 0);
   expect_garbage_back();
   printf("sum %ld\n", sum);
   return 0;
