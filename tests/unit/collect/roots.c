@@ -323,3 +323,18 @@ Test(roots, thousands_of_mappings) {
   expect_all("five thousand mappings");
   cr_expect(unit_marking.roots.mappings >= MAPPINGS * 2 - 2);
 }
+
+/* A large object, two of whose pages the program has closed, the second with pointers in it. */
+Test(roots, closed_pages_of_a_block) {
+  char *block = allocate_aligned(KERNEL_PAGE, 8 * KERNEL_PAGE, NULL);
+  cr_assert(block);
+  memset(block, 0, 8 * KERNEL_PAGE);
+  put((void **)(block + KERNEL_PAGE));
+  static void *volatile reference;
+  reference = block;
+  cr_assert_eq(mprotect(block, 2 * KERNEL_PAGE, PROT_NONE), 0);
+  expect_all("closed pages");
+  reference = NULL;
+  expect_all("a block that cannot be given to anybody stays");
+  cr_assert_eq(mprotect(block, 2 * KERNEL_PAGE, PROT_READ | PROT_WRITE), 0);
+}

@@ -37,6 +37,42 @@ Test(thread, a_detached_thread_stays_detached) {
   thread_set_stack(1, 2);
 }
 
+static void *with_small_stack(void *sizes) {
+  cr_expect_eq(thread_smallest_signal_stack(), 3000, "those of other threads count");
+  thread_set_signal_stack(2048);
+  cr_expect_eq(thread_smallest_signal_stack(), 2048);
+  thread_detach();
+  return sizes;
+}
+
+Test(thread, the_smallest_signal_stack_of_all_threads) {
+  cr_expect_eq(thread_smallest_signal_stack(), SIZE_MAX);
+  thread_set_signal_stack(0); /* of no registered thread */
+  cr_expect_null(self.thread);
+  thread_set_signal_stack(5000);
+  thread_set_signal_stack(3000);
+  pthread_t other;
+  cr_assert_eq(pthread_create(&other, NULL, with_small_stack, NULL), 0);
+  cr_assert_eq(pthread_join(other, NULL), 0);
+  cr_expect_eq(thread_smallest_signal_stack(), 3000, "an ended thread has none");
+  thread_set_signal_stack(0);
+  cr_expect_eq(thread_smallest_signal_stack(), SIZE_MAX);
+}
+
+/* A handler that jumped away from where it interrupted the allocator is gone once the thread is
+   there again. */
+Test(thread, a_level_is_free_again_at_the_place_where_it_was_interrupted) {
+  char here;
+  uintptr_t at = (uintptr_t)&here;
+  thread_attach();
+  thread_set_stack(at - 65536, at + 65536);
+  for (int i = 0; i < 3 * HANDLER_LEVELS; i++) {
+    thread_enter_level(at);
+    cr_assert_not_null(self.real);
+    cr_assert_lt(self.level, HANDLER_LEVELS);
+  }
+}
+
 static int attached;
 static void count_attached(void) { attached++; }
 

@@ -235,3 +235,22 @@ Test(report, a_false_reclaim_goes_to_the_log_or_to_stderr) {
   EXPECT_FIELD(line, "used-at", "?");
   cr_expect_eq(report_totals.false_reclaims, 3);
 }
+
+Test(report, reasons_are_counted_one_by_one) {
+  static const char *const reasons[] = {"timeout", "maps", "timeout"};
+  for (int i = 0; i < 3; i++) {
+    struct cycle_event skipped = event;
+    skipped.given_up = reasons[i];
+    report_cycle(&skipped);
+    next_event();
+  }
+  cr_expect_str_eq(report_reasons[0].why, "timeout");
+  cr_expect_eq(report_reasons[0].count, 2);
+  cr_expect_str_eq(report_reasons[1].why, "maps");
+  cr_expect_eq(report_reasons[1].count, 1);
+  cr_expect_null(report_reasons[2].why);
+  report_exit();
+  cr_expect_not_null(strstr(next_event(), " given_up=timeout:2+maps:1"));
+  report_fork_child();
+  cr_expect_null(report_reasons[0].why);
+}
