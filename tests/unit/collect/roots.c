@@ -335,6 +335,7 @@ Test(roots, closed_pages_of_a_block) {
   cr_assert_eq(mprotect(block, 2 * KERNEL_PAGE, PROT_NONE), 0);
   expect_all("closed pages");
   reference = NULL;
+  cr_expect_null(reference);
   expect_all("a block that cannot be given to anybody stays");
   cr_assert_eq(mprotect(block, 2 * KERNEL_PAGE, PROT_READ | PROT_WRITE), 0);
 }
