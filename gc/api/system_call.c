@@ -125,7 +125,6 @@ static long note(const struct system_call *call, enum port_call kind) {
 
   if (kind == PORT_CALL_EPOLL_CTL)
     return epoll_ctl((int)argument[0], (int)argument[1], (int)argument[2], (void *)argument[3]);
-  if (kind == PORT_CALL_RINGS && !WITHOUT(rings)) permit_keep_unfreed("io_uring");
   long result = make(call);
   if (result < 0) return result;
   switch (kind) { /* the kernel has read them, so they can be read */
@@ -137,10 +136,15 @@ static long note(const struct system_call *call, enum port_call kind) {
     if (argument[2]) kernel_holds(word_at(argument[2], SIGINFO_VALUE));
     break;
   case PORT_CALL_SIGNAL_VALUE_4: kernel_holds(word_at(argument[3], SIGINFO_VALUE)); break;
-  case PORT_CALL_SUBMIT: port_submitted_words((void *const *)argument[2], result, kernel_holds);
+  case PORT_CALL_SUBMIT:
+    port_submitted_words((void *const *)argument[2], result, kernel_holds);
+    break;
+  case PORT_CALL_RINGS: /* many only ask whether they could: a failure changes nothing */
+    if (!WITHOUT(rings)) permit_keep_unfreed("io_uring");
+    permit_report();
+    break;
   default: break;
   }
-  if (kind == PORT_CALL_RINGS) permit_report();
   return result;
 }
 
