@@ -176,9 +176,10 @@ static long treat(const struct system_call *call, enum port_call kind) {
   switch (kind) {
   case PORT_CALL_FUTEX: return wait_through(*call, port_futex_of((int)argument[1]));
   case PORT_CALL_EXEC: return announce_exec(call);
-  case PORT_CALL_FILTER: /* its other operations only ask */
-    return argument[0] == FILTER_STRICT || argument[0] == FILTER_LOAD ? install_filter(call)
-                                                                      : make(call);
+  case PORT_CALL_FILTER: /* libseccomp asks what can be had by loading none; the rest only asks */
+    return argument[0] == FILTER_STRICT || (argument[0] == FILTER_LOAD && argument[2])
+               ? install_filter(call)
+               : make(call);
   case PORT_CALL_PROCESS_CONTROL:
     return port_is_filter_request((int)argument[0]) ? install_filter(call) : make(call);
   case PORT_CALL_HANDLER:
