@@ -144,17 +144,45 @@ void libraries_pin(void) {
 
 extern HIDDEN const char __ehdr_start[]; /* the linker's: where this library begins */
 
-/* All that makes blocks by itself must be found here. Not reallocarray: many programs bring their
-   own for systems that lack it, and it calls realloc. That a name is ours cannot be asked of the
-   name: within this library too it stands for the program's function, if there is one. */
-bool libraries_are_ours(void) {
+/* Does this object define one of the names, be it for others or only for itself? A program that is
+   not position-independent has an entry of its own for what it merely refers to: undefined there,
+   yet found first, and it leads on. */
+static bool defines_family(struct link_map *object, void *handle) {
+  /* All that makes blocks by itself. Not reallocarray: many programs bring their own for systems
+     that lack it, and it calls realloc. */
   static const char *const family[] = {
       "malloc", "free",    "calloc",         "realloc",       "memalign",
       "valloc", "pvalloc", "posix_memalign", "aligned_alloc", "malloc_usable_size"};
+  for (size_t i = 0; i < sizeof family / sizeof *family; i++) {
+    Dl_info info;
+    struct link_map *home = NULL;
+    ElfW(Sym) *symbol = NULL;
+    void *found = dlsym(handle, family[i]);
+    if (!found || !dladdr1(found, &info, (void **)&home, RTLD_DL_LINKMAP) || home != object)
+      continue;
+    if (dladdr1(found, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol &&
+        symbol->st_shndx == SHN_UNDEF)
+      continue;
+    return true;
+  }
+  return false;
+}
+
+/* Looks at the program and at every library that comes before this one. */
+bool libraries_are_ours(void) {
+  struct link_map *object = NULL, *own = NULL;
   Dl_info info;
-  for (size_t i = 0; i < sizeof family / sizeof *family && !passive; i++)
-    passive =
-        !dladdr(dlsym(RTLD_DEFAULT, family[i]), &info) || info.dli_fbase != (void *)__ehdr_start;
+  void *program = NEXT(dlopen)(NULL, RTLD_LAZY);
+  if (program) dlinfo(program, RTLD_DI_LINKMAP, &object);
+  dladdr1(__ehdr_start, &info, (void **)&own, RTLD_DL_LINKMAP);
+  for (; object && object != own && !passive; object = object->l_next) {
+    void *handle =
+        !object->l_prev ? program : NEXT(dlopen)(object->l_name, RTLD_LAZY | RTLD_NOLOAD);
+    if (!handle) continue; /* not a file: the kernel's */
+    passive = defines_family(object, handle);
+    if (handle != program) dlclose(handle);
+  }
+  if (program) dlclose(program);
   if (WITHOUT(passive)) passive = false;
   return !passive;
 }
