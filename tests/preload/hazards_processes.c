@@ -21,7 +21,7 @@ PROCESS_BY_DESIGN(copied_pages, "copied")
 /* ld.so ignores us where it must, and we never write unasked. */
 PROCESS_BY_DESIGN(environments, "environments")
 
-HAZARD(exec_storm, "exec_announce", .command.argv = {"exec_storm", "150"}, .command.seconds = 100,
+HAZARD(exec_storm, "exec_announce", .command.argv = {"exec_storm", "250"}, .command.seconds = 100,
        .cycles = 50)
 
 HAZARD(dropped_privileges, "undumpable_fallback", .command.argv = {"hostile", "setuid"},
