@@ -13,10 +13,11 @@
 extern HIDDEN const char __start_reclaim_fast[], __stop_reclaim_fast[];
 
 struct gate_state gate_enter(void *ucontext) {
-  struct gate_state state = {self.real, self.level};
+  struct gate_state state = {self.real, self.level, 0};
   if (!self.thread || WITHOUT(handler_levels)) return state;
   struct port_frame frame;
   port_frame_read(ucontext, &frame);
+  state.alternate_stack = frame.alternate_stack;
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
   if (UNLIKELY(here > frame.stack_pointer)) thread_note_stack(here); /* an alternate stack */
   uintptr_t at = frame.program_counter;
@@ -26,5 +27,6 @@ struct gate_state gate_enter(void *ucontext) {
 }
 
 void gate_leave(struct gate_state state) {
+  if (self.thread) self.thread->alternate_stack = state.alternate_stack;
   if (self.thread && self.level != state.level) thread_leave_level(state.mutator, state.level);
 }

@@ -1,4 +1,9 @@
-/* signal_stack.c: sigaltstack, to know of alternate stacks that are too small for a stop.
+/* signal_stack.c: sigaltstack, for two reasons.
+
+   The kernel often has the only pointer to an alternate stack. A stopped thread's signal frame shows
+   that pointer; a parked thread has none, and is judged by its record. The record starts with what
+   the kernel says when the thread is attached, and is put right by each handler, whose return sets
+   the stack that its frame shows (gate.c).
 
    The stop signal runs on a thread's alternate stack, and the kernel kills a process whose frame
    does not fit. Frames have grown with the vector registers (3 KiB with AVX-512, 11 KiB with AMX
@@ -6,8 +11,7 @@
    stack no cycle stops anybody. Sizes up to the largest frame of this machine are remembered, and
    judged anew by each cycle (world.c), since a process may ask for AMX at any time.
 
-   A stack is made small only while no cycle runs, so that none has judged too early. Reading and
-   large stacks cost nothing more than ever. */
+   A stack is made small only while no cycle runs, so that none has judged too early. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/auxv.h>
@@ -15,6 +19,7 @@
 #include "api/next.h"
 #include "api/process.h"
 #include "mutator/thread.h"
+#include "ports/port.h"
 
 /* AT_MINSIGSTKSZ, which the headers of older distributions lack. */
 enum { LARGEST_FRAME = 51 };
@@ -31,7 +36,10 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
   size_t size = stack->ss_flags & SS_DISABLE || is_large(stack) ? 0 : stack->ss_size;
   bool announced = size && process_announce();
   int result = NEXT(sigaltstack)(stack, old), error = errno;
-  if (result == 0) thread_set_signal_stack(size);
+  if (result == 0) {
+    thread_set_signal_stack(size);
+    if (self.thread) self.thread->alternate_stack = port_alternate_stack();
+  }
   if (announced) process_retract();
   errno = error;
   return result;

@@ -51,7 +51,8 @@ static struct thread *attach(void) {
     thread->interrupted[i] = 0;
   }
   thread->levels[0] = mutator;
-  thread->alternate_stack = thread->handle = 0;
+  thread->alternate_stack = port_alternate_stack();
+  thread->handle = 0;
   atomic_set(&thread->parking, 0);
   atomic_set_release(&thread->id, port_thread_id());
   self.level = 0;
