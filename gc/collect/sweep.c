@@ -135,7 +135,8 @@ static void sweep_claimed(struct page *page) {
     return;
   }
   size_t size = page->size;
-  for (unsigned w = 0; w < page->words; w++) {
+  unsigned words = page->words; /* once the last cell is free the page may change hands */
+  for (unsigned w = 0; w < words; w++) {
     uint64_t dead = marked[w], taken = 0;
     if (!dead) continue;
     marked[w] = 0;
@@ -159,7 +160,7 @@ void sweep_page(struct page *page) {
 void sweep_rest(void) {
   for (size_t i = state.begin; i < state.end; i++) {
     struct page *page = &heap.pages[i];
-    if (!atomic_get(&page->unswept)) continue;
+    if (!atomic_get_acquire(&page->unswept)) continue; /* then its sweeper has been counted */
     atomic_add(&state.sweeping, 1);
     if (__atomic_exchange_n(&page->unswept, 0, __ATOMIC_SEQ_CST)) {
       bool large = page->class == CLASS_LARGE;
@@ -171,7 +172,7 @@ void sweep_rest(void) {
           if (page_free_cells(page) == page->cells) {
             page_heap_release_span(page);
           } else { /* a stale flusher: list it after all */
-            page->full = 1;
+            __atomic_store_n(&page->full, 1, __ATOMIC_SEQ_CST);
             mutator_page_freed(page);
           }
         } else {

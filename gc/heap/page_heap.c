@@ -180,9 +180,11 @@ static void forget(struct page *run) {
 }
 
 static void clear_descriptor(struct page *page) {
-  page->free = page->full = page->unswept = page->has_pinned = page->purged = page->rescan = 0;
+  page->free = page->has_pinned = page->purged = page->rescan = 0;
   page->scan = page->skip = 0;
-  page->owner = NULL;
+  atomic_set(&page->full, 0); /* may be under the stale look of a flusher or a sweeper */
+  atomic_set(&page->unswept, 0);
+  atomic_set(&page->owner, NULL);
   page->next = page->previous = NULL;
 }
 
@@ -217,7 +219,7 @@ void page_heap_release_span(struct page *page) {
   uint64_t mask = lock_acquire(&state.lock);
   forget(page);
   for (unsigned w = 0; w < page->words; w++) page_allocated(page)[w] = 0;
-  page->full = 0;
+  atomic_set(&page->full, 0);
   give_back(page);
   lock_release(&state.lock, mask);
 }
@@ -275,7 +277,7 @@ void page_heap_release_large(struct page *page) {
   forget(page);
   page_allocated(page)[0] = 0;
   page_marked(page)[0] = 0; /* found dead, yet freed by the program, which had hidden its pointer */
-  page->unswept = 0;
+  atomic_set(&page->unswept, 0);
   give_back(page);
   lock_release(&state.lock, mask);
 }

@@ -78,11 +78,13 @@ HIDDEN void mutator_fork_child(struct mutator *const *kept, size_t count);
 /* How a refill prepares a page that waits for its sweep; set by collect/ at start. */
 extern HIDDEN void (*mutator_sweep_page)(struct page *page);
 
+/* In one order with the flag `full` (next_page), and after all that the freeing threads have done:
+   the caller may release a page that it finds empty. */
 static inline unsigned page_free_cells(const struct page *page) {
   unsigned used = 0;
   const uint64_t *allocated = page_allocated(page);
   for (unsigned w = 0; w < page->words; w++)
-    used += (unsigned)__builtin_popcountll(atomic_get(&allocated[w]));
+    used += (unsigned)__builtin_popcountll(__atomic_load_n(&allocated[w], __ATOMIC_SEQ_CST));
   return page->cells - (used - (page->words * 64u - page->cells));
 }
 

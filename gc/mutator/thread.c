@@ -22,8 +22,8 @@ static void use(struct mutator *mutator) {
 static struct thread *new_record(void) {
   uint64_t mask = lock_acquire(&state.lock);
   struct thread *thread = state.all;
-  while (thread && thread->id) thread = thread->next;
-  if (thread) thread->id = -1; /* taken */
+  while (thread && atomic_get_acquire(&thread->id)) thread = thread->next;
+  if (thread) atomic_set(&thread->id, -1); /* taken */
   lock_release(&state.lock, mask);
   if (thread) return thread;
   thread = heap_metadata(round_up(sizeof *thread, 64));
@@ -127,7 +127,7 @@ struct thread *thread_first(void) {
 
 struct thread *thread_find(int id) {
   for (struct thread *thread = atomic_get_acquire(&state.all); thread; thread = thread->next)
-    if (thread->id == id) return thread;
+    if (atomic_get_acquire(&thread->id) == id) return thread;
   return NULL;
 }
 
