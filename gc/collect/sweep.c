@@ -1,4 +1,14 @@
-/* sweep.c: see sweep.h. */
+/* sweep.c: see sweep.h.
+
+   Why sweeping beside the program is right. Which cells die was settled in the pause, and a dead
+   cell stays allocated, so no thread gets it and its page cannot change hands before it is swept.
+   Who swaps the page's `unswept` flag has its dead bits to himself. A dead cell that the program
+   frees after all, or uses, is fought for by its state byte alone: one exchange wins. With the
+   atomic `and` that frees the last dead cells the page is anyone's; after it only the flag `full`
+   may be asked, which is atomic and tells whose turn it is (mutator.h). `sweeping` is raised before
+   a flag is swapped and lowered when the page is done: sweep_rest waits for it, so that no stop
+   ever finds a page half swept. A thread cannot leave in between, its signals are blocked
+   (mutator.c). tests/tsan runs this beside refills, frees and ends of threads. */
 #include "collect/sweep.h"
 
 #include <string.h>

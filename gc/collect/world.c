@@ -1,4 +1,9 @@
-/* world.c: see world.h. */
+/* world.c: see world.h.
+
+   Memory is in order without more ado: what a thread wrote before its stop, the collector sees by
+   the release and acquire of the slot's state or of the parking word; what the collector wrote, the
+   thread sees by those of the epoch. ThreadSanitizer cannot follow a stop; tests/programs/chaos.c
+   and churn.c do. */
 #include "collect/world.h"
 
 #include "base/identity.h"

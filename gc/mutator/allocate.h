@@ -37,7 +37,14 @@ static inline uint8_t object_find(const void *pointer, struct cell *cell) {
 /* --- the fast paths, inlined into malloc and free ------------------------------------------------
  */
 
-/* The order of the stores matters to whoever abandons us, by a jump out of a handler or by
+/* Why a stop may fall between any two instructions: the collector reads neither buffers nor `self`,
+   only state bytes, and a state byte is one store. Before malloc's the cell waits: a pointer to it
+   may set its mark bit, but nothing scans or sweeps it, and the flip clears the bit. After it the
+   object is live, and the pointer to it is in the stopped thread's registers. free is the same
+   backwards. No tool sees this (there is one thread, and its own stop); what is shared between
+   threads, the bitmaps and the pages' flags, is atomic and under ThreadSanitizer (tests/tsan).
+
+   The order of the stores matters to whoever abandons us, by a jump out of a handler or by
    cancellation: at every point the worst is a cell in no buffer, never one in two places. `hot`
    means nothing while the count is zero: an abandoned step may have left a cell there. */
 static inline void *allocate_fast(size_t size) {

@@ -1,5 +1,5 @@
 /* chaos.c: eight threads that do everything at once that is hard on a collector (programs/chaos.c),
-   under collections as fast as they go. Nothing is lost, nothing hangs, leaks come back. Ten
+   under collections as fast as they go. Nothing is lost, nothing hangs, leaks come back. Eight
    seconds a run, and another seed each; RECLAIM_SOAK_SECONDS sets another length (make soak).
 
    A failure names its seed. By hand, in a directory of one's own that all may enter:
@@ -19,7 +19,7 @@ enum { CYCLES_A_SECOND = 5, SKIPPED_PERCENT = 5 };
 
 static void chaos(const char *options, const char *seed, const char *grows) {
   const char *seconds = getenv("RECLAIM_SOAK_SECONDS");
-  if (seconds == NULL || *seconds == '\0') seconds = "10";
+  if (seconds == NULL || *seconds == '\0') seconds = "8";
   unsigned length = (unsigned)atoi(seconds);
   struct run run = run_collected(options, 3 * length + 100, "chaos", seconds, seed, grows, NULL);
   fprintf(

@@ -36,6 +36,7 @@ int main(int count, char **arguments) {
   pthread_t thread;
   CHECK(pthread_create(&thread, NULL, flush_always, NULL) == 0);
   for (int i = 0; i < forks; i++) {
+    if (i % 16 == 0) collect();
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
