@@ -14,6 +14,26 @@
 static inline void port_cpu_relax(void) { __builtin_ia32_pause(); }
 /* Relocations that put a function's address into a table: R_X86_64_JUMP_SLOT and _GLOB_DAT. */
 enum { PORT_RELOCATION_CALL = 7, PORT_RELOCATION_ADDRESS = 6 };
+/* Addresses of user space have no more bits, unless a program asks for higher mappings; ours does
+   not. Tags stand above. */
+enum { PORT_ADDRESS_BITS = 47 };
+
+/* glibc's setjmp stores rbp, rsp and the return address mangled: exclusive or with a secret in the
+   thread control block, then rotated to the left (sysdeps/unix/sysv/linux/x86_64/pointer_guard.h).
+ */
+enum { PORT_JUMP_HIDES_POINTERS = 1 }; /* a register that may hold any pointer is among them */
+static inline uintptr_t port_jump_guard(void) {
+  uintptr_t guard;
+  __asm__("mov %%fs:0x30, %0" : "=r"(guard));
+  return guard;
+}
+static inline uintptr_t port_jump_demangle(uintptr_t word, uintptr_t guard) {
+  return (word >> 17 | word << 47) ^ guard;
+}
+/* The stack pointer that longjmp will set: rbx, rbp, r12 to r15, rsp, rip. */
+static inline uintptr_t port_jump_stack_pointer(const void *jump_buffer) {
+  return port_jump_demangle(((const uintptr_t *)jump_buffer)[6], port_jump_guard());
+}
 #else
 #error "no port for this CPU"
 #endif

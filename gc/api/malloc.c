@@ -56,10 +56,13 @@ static COLD void count_allocation(void) {
 
 static COLD void *out_of_memory(size_t alignment, size_t size, bool *zero) {
   void *object = NULL;
-  /* What can be had is had before the program is told no: a cycle, then every free page. */
+  /* What can be had is had before the program is told no: as many cycles as it takes to confirm
+     what leaked, then every free page. */
   if (size_max(size, alignment) < heap.page_limit * HEAP_PAGE) {
-    if (!WITHOUT(collect_before_enomem)) cycle_run(CYCLE_MEMORY, true);
-    object = try_to_make(alignment, size, zero);
+    for (unsigned i = 0; i < options.confirm && !object; i++) {
+      if (!WITHOUT(collect_before_enomem)) cycle_run(CYCLE_MEMORY, true);
+      object = try_to_make(alignment, size, zero);
+    }
     if (!object && page_heap_purge(0)) object = try_to_make(alignment, size, zero);
   }
   if (!object) errno = ENOMEM;
@@ -91,6 +94,7 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
 static NOINLINE void *malloc_slowly(size_t size) { return make(GRANULE, size, NULL, CALLER); }
 
 EXPORT FAST void *malloc(size_t size) {
+  if (WITHOUT(slack) && size) size--;
   void *object = allocate_fast(size);
   return LIKELY(object != NULL) ? object : malloc_slowly(size);
 }
@@ -141,9 +145,10 @@ static bool drops(void) {
 
 /* The leak injector: this object's free() never happens. */
 static bool drop(const struct cell *cell) {
-  uint8_t *state = state_at(cell->address), live = STATE_LIVE;
-  if (!drops() || !__atomic_compare_exchange_n(state, &live, STATE_LIVE | STATE_DROPPED, false,
-                                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+  uint8_t *state = state_at(cell->address), live = atomic_get(state);
+  if (!drops() || (live & ~STATE_SUSPECT_MASK) != STATE_LIVE ||
+      !__atomic_compare_exchange_n(state, &live, live | STATE_DROPPED, false, __ATOMIC_SEQ_CST,
+                                   __ATOMIC_RELAXED))
     return false;
   __atomic_fetch_add(&report_totals.dropped, 1, __ATOMIC_RELAXED);
   return true;
@@ -163,12 +168,18 @@ static bool quarantine(const struct cell *cell) {
    swept, is in use after all: that is told, and mended. */
 static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_t caller) {
   uint8_t state = object_find(pointer, cell);
-  if (UNLIKELY(state & (STATE_CONDEMNED | STATE_DEAD))) {
+  if (UNLIKELY((state & STATE_CONDEMNED) || state_is_dead(state))) {
     report_false_reclaim(by, cell->address, cell->page->size, caller);
     __atomic_compare_exchange_n(state_at(cell->address), &state,
                                 STATE_LIVE | (state & STATE_DROPPED), false, __ATOMIC_SEQ_CST,
                                 __ATOMIC_RELAXED);
     state = atomic_get(state_at(cell->address));
+  } else if (UNLIKELY((state & STATE_LIVE) && state_suspected(state))) {
+    /* A suspect that is used: the count starts anew. It may be changing hands just now. */
+    uint8_t trusted = state & ~STATE_SUSPECT_MASK;
+    if (__atomic_compare_exchange_n(state_at(cell->address), &state, trusted, false,
+                                    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+      state = trusted;
   }
   return (state & STATE_LIVE) && !(state & STATE_DROPPED);
 }

@@ -27,6 +27,10 @@ struct options {
   enum error_policy errors;     /* what follows a bad free() */
   char log[OPTION_FILE_SIZE];   /* file name or "stderr", empty: no log */
   unsigned stride;              /* bytes from one scanned word to the next: 1, 4 or 8 */
+  unsigned slop;                /* a word so many bytes below a block marks it, too */
+  bool strip_high_bits;         /* words are looked at without bits that no address has */
+  unsigned confirm;             /* cycles in a row that must not reach a leaked block: 1 to 7 */
+  bool confirm_set;             /* `confirm` was given, not derived from `free` and `check` */
   char pin[OPTION_PIN_SIZE];    /* LIB+LIB: what these libraries allocate is a root */
   enum kernel_mode kernel;      /* baseline: only what Linux 6.1 has */
   bool inherit;                 /* programs started by exec are collected as well */

@@ -14,6 +14,9 @@
 #define REMEDIES(X)                                                                                \
   X(mappings)       /* scan what the kernel shows: data, bss, anonymous and private file pages */  \
   X(signal_frame)   /* scan a stopped thread's registers, vector registers among them */           \
+  X(demangle)       /* try words as registers that setjmp mangled, once stacks are switched so */  \
+  X(interior)       /* a pointer to anywhere inside a block counts */                              \
+  X(slack)          /* a spare byte behind each block: a pointer one past its end is inside */     \
   X(parking)        /* a thread in a blocking call is held without a signal */                     \
   X(parked_frame)   /* the caller's registers, saved in the frame of the parked call */            \
   X(gate_unparks)   /* a handler ends the parking of its thread before it runs */                  \

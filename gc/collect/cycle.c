@@ -91,6 +91,7 @@ static const char *roots_failure(enum roots_result result) {
 static struct sweep_policy policy(void) {
   return (struct sweep_policy){.live = options.reclaim && permit_takes_unfreed(),
                                .quarantined = true,
+                               .confirm = options.confirm,
                                .condemn = options.check == CHECK_CONDEMN,
                                .poison = options.check == CHECK_POISON};
 }
@@ -102,7 +103,9 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
   if (roots_maps()->rings && !WITHOUT(rings)) permit_keep_unfreed("io_uring");
   uint64_t begin = port_now();
   struct roots_counts roots;
-  mark_begin(options.stride, roots_maps());
+  struct mark_words words = {
+      .stride = options.stride, .slop = options.slop, .strip_high_bits = options.strip_high_bits};
+  mark_begin(&words, roots_maps());
   failure = roots_failure(roots_mark(cycle.spilled, &roots));
   *marked = mark_end();
   roots_close();
@@ -152,13 +155,14 @@ static void run(void *unused) {
   uint64_t end = port_now();
   event->sweep = end - flipped;
   event->live = reached.bytes + swept.kept_bytes;
+  event->suspect = swept.suspect_bytes;
   event->reclaimed = swept.dead_bytes;
   event->cells = swept.dead_objects;
   event->recovered = swept.recovered;
   event->condemned = swept.condemned;
   event->revived = swept.revived;
   if (event->given_up) pace_skipped(end);
-  else pace_done(event->live, swept.dead_bytes, end);
+  else pace_done(event->live, swept.dead_bytes, swept.suspect_bytes, end);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
   if (!event->given_up) page_heap_decay(end); /* a thread that is held may hold its lock */
   cycle.completed = !event->given_up;

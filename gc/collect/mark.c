@@ -28,7 +28,10 @@ static struct {
   object objects[RING];
   uint32_t candidate_head, candidate_tail, object_head, object_tail;
   uintptr_t first, span; /* the heap in use: addresses from first, span bytes */
-  unsigned stride;
+  unsigned stride;       /* of the plain loops; 0: a word may mean more than it says */
+  struct mark_words words;
+  bool demangle; /* for good, once the program has switched stacks by longjmp */
+  uintptr_t guard;
   bool overflow, failed;
   struct mark_counts counts;
   const struct port_protected *protected; /* parts of the heap that the program may not write */
@@ -50,7 +53,19 @@ bool mark_init(void) {
 
 void mark_limit_stack(size_t objects) { m.test_limit = objects; }
 
-void mark_begin(unsigned stride, struct port_maps *maps) {
+void mark_demangle(void) { atomic_set(&m.demangle, true); }
+
+/* Which loop scans: see scan_slowly. */
+static void choose_scan(const struct mark_words *words) {
+  m.words = *words;
+  m.words.demangle |= atomic_get(&m.demangle);
+  if (!PORT_JUMP_HIDES_POINTERS || WITHOUT(demangle)) m.words.demangle = false;
+  bool plain = !m.words.demangle && !words->slop && !words->strip_high_bits;
+  m.stride = plain ? words->stride : 0;
+  m.guard = port_jump_guard();
+}
+
+void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   size_t size;
   heap_mark_stack(&size);
   m.limit = size / sizeof *m.stack;
@@ -61,7 +76,7 @@ void mark_begin(unsigned stride, struct port_maps *maps) {
      is scanned, and would keep the first object there with all it points to. */
   m.first = heap.base + HEAP_PAGE - 1;
   m.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE + 1;
-  m.stride = stride;
+  choose_scan(words);
   m.overflow = m.failed = false;
   memset(&m.counts, 0, sizeof m.counts);
   m.large.memory = -1;
@@ -130,6 +145,7 @@ static inline void consider(uintptr_t word) {
   struct page *page = &heap.pages[first];
   uint32_t index = cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, page->reciprocal);
   if (index >= page->cells) return;
+  if (WITHOUT(interior) && word != page_address(page) + index * page->size) return;
   __builtin_prefetch(&page_marked(page)[index / 64], 1);
   m.candidates[m.candidate_tail++ & (RING - 1)] = (struct candidate){page, index};
   if (m.candidate_tail - m.candidate_head > CANDIDATES_AHEAD) settle();
@@ -141,6 +157,51 @@ static inline uintptr_t load(uintptr_t address) {
   return word;
 }
 
+/* --- words that mean more than they say ------------------------------------------------------- */
+
+/* Every object that begins in (word, word + slop], and the one that word lies in. Cells begin at
+   granules, so one look for each cell, or for each granule where there is none, misses nothing. */
+static void consider_below(uintptr_t word, uintptr_t slop) {
+  if (word - (m.first - slop) >= m.span + slop) return;
+  uintptr_t last = word + slop, at = word < m.first ? m.first : word;
+  while (at <= last && at - m.first < m.span) {
+    struct cell cell;
+    uintptr_t next = round_down(at, GRANULE) + GRANULE;
+    if (cell_of(at, &cell)) {
+      consider(at);
+      next = size_max(next, cell.address + cell.page->size); /* a large object's run is longer */
+    }
+    at = next;
+  }
+}
+
+static inline __attribute__((always_inline)) void scan_as(uintptr_t begin, uintptr_t last,
+                                                          unsigned stride, bool strip,
+                                                          uintptr_t slop, bool mangled) {
+  for (uintptr_t at = begin; at <= last; at += stride) {
+    uintptr_t word = load(at);
+    /* jmp_buf is an array of longs: what is mangled is aligned. */
+    if (mangled && (stride == 8 || at % 8 == 0)) consider(port_jump_demangle(word, m.guard));
+    if (strip) word &= ((uintptr_t)1 << PORT_ADDRESS_BITS) - 1;
+    if (slop) consider_below(word, slop);
+    else consider(word);
+  }
+}
+
+/* All loops but the two plain ones of scan, which shall not pay for these. One for a program that
+   switches stacks by longjmp, at each stride that this may meet by default; the rest go by options
+   that are off by default and share one loop. */
+static NOINLINE void scan_slowly(uintptr_t begin, uintptr_t last) {
+  const struct mark_words *w = &m.words;
+  bool mangled_only = w->demangle && !w->slop && !w->strip_high_bits;
+  bool stripped_only = w->strip_high_bits && !w->slop && !w->demangle;
+  if (m.stride) scan_as(begin, last, 1, false, 0, false);
+  else if (mangled_only && w->stride == 4) scan_as(begin, last, 4, false, 0, true);
+  else if (mangled_only && w->stride == 8) scan_as(begin, last, 8, false, 0, true);
+  else if (stripped_only && w->stride == 4) scan_as(begin, last, 4, true, 0, false);
+  else scan_as(begin, last, w->stride, w->strip_high_bits, w->slop, w->demangle);
+}
+
 static void scan(uintptr_t begin, uintptr_t end) {
   if (end - begin < sizeof(uintptr_t)) return;
   uintptr_t last = end - sizeof(uintptr_t);
@@ -148,14 +209,10 @@ static void scan(uintptr_t begin, uintptr_t end) {
     for (uintptr_t at = begin; at <= last; at += 8) consider(load(at));
   else if (m.stride == 4)
     for (uintptr_t at = begin; at <= last; at += 4) consider(load(at));
-  else
-    for (uintptr_t at = begin; at <= last; at += 1) consider(load(at));
+  else scan_slowly(begin, last);
 }
 
-void mark_range(uintptr_t begin, uintptr_t end) {
-  uintptr_t unit = m.stride < 8 ? m.stride : 8;
-  scan((begin + unit - 1) / unit * unit, end);
-}
+void mark_range(uintptr_t begin, uintptr_t end) { scan(round_up(begin, m.words.stride), end); }
 
 void mark_word(uintptr_t word) { consider(word); }
 
@@ -171,8 +228,18 @@ static COLD bool is_closed(uintptr_t begin, uintptr_t end) {
   return false;
 }
 
+/* Found again: its count starts anew. Compared, since a state byte belongs to the program. */
+static COLD void clear_suspicion(size_t granule, uint8_t state) {
+  __atomic_compare_exchange_n(&heap.state[granule], &state, state & ~STATE_SUSPECT_MASK, false,
+                              __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
 static void scan_object(object object) {
-  if (heap.state[object >> 8] == STATE_NONE) return; /* waits in a buffer, or is being made */
+  uint8_t state = heap.state[object >> 8];
+  if (UNLIKELY(state != STATE_LIVE)) {
+    if (state == STATE_NONE) return; /* waits in a buffer, or is being made */
+    if ((state & STATE_LIVE) && state_suspected(state)) clear_suspicion(object >> 8, state);
+  }
   uintptr_t address = object_address(object);
   size_t size = object_size(object);
   m.counts.objects++;

@@ -22,8 +22,18 @@ struct mark_counts {
 
 /* Reserves the mark stack. False: out of memory. */
 HIDDEN bool mark_init(void);
+/* What may be a pointer, beyond the plain word. */
+struct mark_words {
+  unsigned stride;      /* bytes from one word to the next: 8, 4 or 1 */
+  unsigned slop;        /* a word so many bytes below an object, or fewer, marks it too */
+  bool strip_high_bits; /* bits that no address has are a tag */
+  bool demangle;        /* libc's mangled form of registers is tried as well, see mark_demangle */
+};
 /* Begins a marking; `maps` filters the pages of large objects, and is open meanwhile. */
-HIDDEN void mark_begin(unsigned stride, struct port_maps *maps);
+HIDDEN void mark_begin(const struct mark_words *words, struct port_maps *maps);
+/* From the next marking on, and for good: words are also tried as registers in a jmp_buf, which
+   libc stores in a mangled form. Any thread, any context. */
+HIDDEN void mark_demangle(void);
 /* Marks what one word points to; what that leads to is scanned by mark_drain. */
 HIDDEN void mark_word(uintptr_t word);
 /* Marks what the words in [begin, end) point to, at steps of the stride. */

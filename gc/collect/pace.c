@@ -30,11 +30,16 @@ void pace_init(void) {
   set(LEAST_STEP, MIB);
 }
 
-void pace_done(size_t live, size_t reclaimed, uint64_t now) {
-  if (reclaimed >= live / 100 + 64 * KIB || WITHOUT(back_off)) pace.fruitless = 0;
+void pace_done(size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
+  if (reclaimed + suspect >= live / 100 + 64 * KIB || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
   size_t step = size_max(live / 100 * options.growth, LEAST_STEP);
-  set(step << pace.fruitless, size_max(live / 16, MIB) << pace.fruitless);
+  step <<= pace.fruitless;
+  /* Suspects are likely garbage: what they hold is taken off what the heap may grow by, so that
+     confirmation costs collections rather than memory, four times as many at most. */
+  set(size_max(step - size_min(step, suspect), step / 4), size_max(live / 16, MIB)
+                                                              << pace.fruitless);
+  if (suspect >= IDLE_STEP) atomic_set(&pace.attention_pages, page_heap_filled());
   pace.last = now;
 }
 

@@ -10,7 +10,8 @@
 
    Cycles that reclaim nothing double the step up to eight times. Beyond the limit they still follow
    each other, but never sooner than a sixteenth of what is live has been allocated, and with the
-   same doubling: a heap that cannot be kept below its limit is not collected without pause. */
+   same doubling: a heap that cannot be kept below its limit is not collected without pause. What
+   waits for the next cycle to confirm it makes that one due sooner, and an idle program's too. */
 #ifndef RECLAIM_PACE_H
 #define RECLAIM_PACE_H
 
@@ -26,8 +27,9 @@ extern HIDDEN struct pace {
 } pace;
 
 HIDDEN void pace_init(void);
-/* A cycle ended: sets the next one's time. Sizes in bytes. */
-HIDDEN void pace_done(size_t live, size_t reclaimed, uint64_t now);
+/* A cycle ended: sets the next one's time. Sizes in bytes; suspect is what it did not reach, but
+   left for the next one to confirm. */
+HIDDEN void pace_done(size_t live, size_t reclaimed, size_t suspect, uint64_t now);
 /* A cycle was given up: try again when the heap has grown a little more. */
 HIDDEN void pace_skipped(uint64_t now);
 

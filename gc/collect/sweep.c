@@ -35,6 +35,14 @@ static bool may_die(uint8_t object, const struct sweep_policy *policy) {
   return (object & STATE_QUARANTINED) && policy->quarantined;
 }
 
+/* Counts one more mark that did not reach a live object. False: those were enough. */
+static inline bool stays_suspect(uint8_t *object, const struct sweep_policy *policy) {
+  unsigned times = state_suspected(*object) + 1;
+  if (!(*object & STATE_LIVE) || times >= policy->confirm) return false;
+  *object = (uint8_t)((*object & ~STATE_SUSPECT_MASK) | times * STATE_SUSPECT);
+  return true;
+}
+
 static inline bool is_first(const struct page *page) {
   return page->cells && heap.page_first[page_index(page)] == page_index(page);
 }
@@ -63,7 +71,10 @@ struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
         if (!may_die(*object, policy)) {
           counts.kept_objects++;
           counts.kept_bytes += page->size;
+        } else if (!(*object & STATE_CONDEMNED) && stays_suspect(object, policy)) {
+          counts.suspect_bytes += page->size;
         } else if (policy->condemn) {
+          *object &= (uint8_t)~STATE_SUSPECT_MASK;
           bool first = !(*object & STATE_CONDEMNED);
           *object |= STATE_CONDEMNED;
           counts.condemned++;
@@ -128,7 +139,7 @@ static void wipe(uintptr_t address, size_t size) {
 /* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */
 static bool take_dead(uintptr_t address, size_t size) {
   uint8_t *object = state_at(address), old = atomic_get(object);
-  if (!(old & STATE_DEAD) || !__atomic_compare_exchange_n(object, &old, STATE_NONE, false,
+  if (!state_is_dead(old) || !__atomic_compare_exchange_n(object, &old, STATE_NONE, false,
                                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
     return false;
   if (UNLIKELY(state.policy.poison)) memset((void *)address, 0xdb, size);

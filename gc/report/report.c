@@ -76,6 +76,7 @@ void report_cycle(const struct cycle_event *event) {
   add_count(&text, "heap", event->heap);
   add_count(&text, "live", event->live);
   add_count(&text, "next", event->next);
+  add_count(&text, "suspect", event->suspect);
   add_count(&text, "reclaimed", event->reclaimed);
   add_count(&text, "cells", event->cells);
   add_count(&text, "threads", event->threads);

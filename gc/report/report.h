@@ -12,8 +12,9 @@ struct cycle_event {
   const char *reason;   /* why it began */
   const char *given_up; /* why it was given up; NULL: it was completed */
   uint64_t pause, stop, roots, mark, flip, sweep;
-  uint64_t heap; /* in spans and large objects when it began */
-  uint64_t live; /* reached or kept */
+  uint64_t heap;    /* in spans and large objects when it began */
+  uint64_t live;    /* reached or kept */
+  uint64_t suspect; /* not reached, but not yet confirmed */
   uint64_t reclaimed, cells;
   uint64_t root_bytes, threads, mappings;
   uint64_t recovered, condemned, revived;

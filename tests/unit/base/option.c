@@ -34,6 +34,9 @@ Test(option, defaults) {
   cr_expect_eq(parsed.limit, 0);
   cr_expect_eq(parsed.idle, 10);
   cr_expect_eq(parsed.stride, 4);
+  cr_expect_eq(parsed.slop, 0);
+  cr_expect(!parsed.strip_high_bits);
+  cr_expect_eq(parsed.confirm, 2);
   cr_expect_eq(parsed.errors, ERRORS_REPORT);
   cr_expect_str_eq(parsed.log, "");
   cr_expect_str_eq(parsed.pin, "libfontconfig");
@@ -42,7 +45,8 @@ Test(option, defaults) {
 Test(option, every_option_takes_its_values) {
   cr_expect(parse("collect=off,free=ignore,reclaim=off,growth=250,limit=3M,idle=0,zero=on,"
                   "errors=abort,log=/tmp/x.%p,stride=8,kernel=baseline,inherit=off,check=poison,"
-                  "collect-every=1000,collect-every-ms=20,drop-free=15"));
+                  "collect-every=1000,collect-every-ms=20,drop-free=15,slop=4096,"
+                  "strip-high-bits=on,confirm=7"));
   cr_expect_eq(complained, 0);
   cr_expect(!parsed.collect && !parsed.reclaim && parsed.reclaim_set && parsed.zero);
   cr_expect_eq(parsed.free_policy, FREE_IGNORE);
@@ -58,6 +62,31 @@ Test(option, every_option_takes_its_values) {
   cr_expect_eq(parsed.collect_every, 1000);
   cr_expect_eq(parsed.collect_every_ms, 20);
   cr_expect_eq(parsed.drop_free, 15);
+  cr_expect_eq(parsed.slop, 4096);
+  cr_expect(parsed.strip_high_bits);
+  cr_expect_eq(parsed.confirm, 7);
+}
+
+Test(option, confirm_follows_free_and_check_until_it_is_given) {
+  cr_expect(parse("free=ignore"));
+  cr_expect_eq(parsed.confirm, 1);
+  cr_expect(parse("free=trust"));
+  cr_expect_eq(parsed.confirm, 2);
+  cr_expect(parse("check=condemn"));
+  cr_expect_eq(parsed.confirm, 1);
+  cr_expect(parse("confirm=3"));
+  cr_expect_eq(parsed.confirm, 3);
+  cr_expect(parse("check=off,free=ignore"));
+  cr_expect_eq(parsed.confirm, 3);
+}
+
+Test(option, bounds_of_what_a_word_may_mean) {
+  static const char *const bad[] = {"slop=4097", "slop=-1",   "slop=",     "slop=1k",
+                                    "confirm=0", "confirm=8", "confirm=2s"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) cr_expect(!parse(bad[i]), "%s", bad[i]);
+  cr_expect_eq(parsed.slop, 0);
+  cr_expect_eq(parsed.confirm, 2, "a bad value is no value");
+  cr_expect(parse("slop=0,confirm=1"));
 }
 
 Test(option, sizes) {

@@ -65,6 +65,20 @@ Test(cycle, every_stride) {
   }
 }
 
+Test(cycle, as_many_as_confirm_says) {
+  for (unsigned confirm = 1; confirm <= 7; confirm += 3) {
+    options.confirm = confirm;
+    make_objects(100);
+    for (unsigned i = 1; i < confirm; i++) {
+      cr_assert(collect());
+      cr_expect_eq(dropped_that_live(), COUNT, "confirm %u, cycle %u", confirm, i);
+    }
+    cr_assert(collect());
+    cr_expect(dropped_that_live() <= COUNT / 100, "confirm %u", confirm);
+    expect_kept();
+  }
+}
+
 Test(cycle, what_it_did_is_counted) {
   uint64_t before = report_totals.cycles;
   make_objects(100);
@@ -272,6 +286,7 @@ Test(cycle, a_vfork_child_does_not_collect) {
 
 static void start_checked(enum check_mode mode) {
   unit_start_heap_of(GIB, site_tables_size);
+  options.confirm = 1;
   cr_assert(site_init());
   options.check = mode;
   strcpy(options.log, "/dev/null");

@@ -2,6 +2,7 @@
    and no root of the process is scanned. */
 #include "tests/unit/unit.h"
 
+#include <setjmp.h>
 #include <sys/mman.h>
 
 #include "collect/mark.h"
@@ -21,13 +22,17 @@ static bool is_marked(const void *object) {
 }
 
 /* A whole marking from one array of words. */
-static struct mark_counts mark_from(const void *roots, size_t size, unsigned stride) {
+static struct mark_counts mark_as(struct mark_words words, const void *roots, size_t size) {
   sweep_cancel();
-  mark_begin(stride, NULL);
+  mark_begin(&words, NULL);
   mark_range((uintptr_t)roots, (uintptr_t)roots + size);
   cr_assert(mark_drain());
   return mark_end();
 }
+static struct mark_counts mark_from(const void *roots, size_t size, unsigned stride) {
+  return mark_as((struct mark_words){.stride = stride}, roots, size);
+}
+static const struct mark_words plain = {.stride = 8};
 
 /* An object whose words are all zero. */
 static void *make(size_t size) {
@@ -158,6 +163,132 @@ Test(mark, strides) {
   }
 }
 
+static bool reaches(struct mark_words words, uintptr_t word, const void *object) {
+  mark_as(words, &word, sizeof word);
+  return is_marked(object);
+}
+
+Test(mark, slop_reaches_up_to_so_many_bytes_below) {
+  static const size_t sizes[] = {1, 16, 40, 100, 3000, 20000, 100000};
+  static const unsigned slops[] = {1, 7, 16, 100, 4096};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    for (size_t s = 0; s < sizeof slops / sizeof *slops; s++)
+      for (unsigned stride = 1; stride <= 8; stride += stride == 1 ? 3 : 4) {
+        char *object = make(sizes[i]);
+        struct mark_words words = {.stride = stride, .slop = slops[s]};
+        uintptr_t word = (uintptr_t)object;
+        cr_expect(reaches(words, word, object));
+        cr_expect(reaches(words, word + sizes[i], object), "interior pointers as ever");
+        cr_expect(reaches(words, word - 1, object));
+        cr_expect(reaches(words, word - slops[s], object), "size %zu, slop %u", sizes[i], slops[s]);
+        cr_expect(!reaches(words, word - slops[s] - 1, object), "size %zu, slop %u", sizes[i],
+                  slops[s]);
+        release(object);
+      }
+}
+
+Test(mark, slop_marks_all_that_begin_in_reach_and_the_one_pointed_to) {
+  char *objects[40];
+  for (int i = 0; i < 40; i++) objects[i] = make(100);
+  uintptr_t low = UINTPTR_MAX;
+  for (int i = 0; i < 40; i++) low = size_min(low, (uintptr_t)objects[i]);
+  struct mark_words words = {.stride = 8, .slop = 1000};
+  uintptr_t word = low + 50;
+  mark_as(words, &word, sizeof word);
+  for (int i = 0; i < 40; i++) {
+    uintptr_t at = (uintptr_t)objects[i];
+    cr_expect_eq(is_marked(objects[i]), at == low || (at > word && at <= word + 1000));
+  }
+}
+
+Test(mark, slop_at_the_heaps_ends_and_across_pages) {
+  bool zero;
+  struct page *large = unit_large(3, GRANULE, &zero), *next = unit_large(1, GRANULE, &zero);
+  *state_at(page_address(large)) = *state_at(page_address(next)) = STATE_LIVE;
+  large->size = 2 * HEAP_PAGE + KERNEL_PAGE; /* the run is longer than the object */
+  void *first = (void *)page_address(large), *second = (void *)page_address(next);
+  struct mark_words words = {.stride = 8, .slop = 4096};
+  cr_assert_eq(page_index(large), 1);
+  cr_expect(reaches(words, page_address(large) - 4096, first), "below the first page");
+  cr_expect(reaches(words, page_address(next) - 100, second), "from an unused part of a run");
+  cr_expect(!reaches(words, page_address(next) - 4097, second));
+  uintptr_t top = heap.base + heap.top * HEAP_PAGE;
+  cr_expect(!reaches(words, top, first) && !reaches(words, top, second));
+  cr_expect(!reaches(words, UINTPTR_MAX - 100, second), "no wrap around");
+}
+
+Test(mark, high_bits_are_a_tag_when_told_so) {
+  static const uintptr_t tags[] = {(uintptr_t)1 << 47, (uintptr_t)1 << 48, (uintptr_t)0xffff << 48,
+                                   (uintptr_t)0x1ffff << 47, (uintptr_t)0x8000 << 48};
+  char *object = make(100);
+  for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
+    for (unsigned stride = 1; stride <= 8; stride += stride == 1 ? 3 : 4) {
+      uintptr_t word = ((uintptr_t)object + 60) | tags[i];
+      cr_expect(!reaches((struct mark_words){.stride = stride}, word, object));
+      struct mark_words words = {.stride = stride, .strip_high_bits = true};
+      cr_expect(reaches(words, word, object));
+      cr_expect(reaches(words, (uintptr_t)object, object), "plain ones as ever");
+      words.slop = 16;
+      cr_expect(reaches(words, ((uintptr_t)object - 16) | tags[i], object), "both at once");
+    }
+}
+
+static uintptr_t mangle(const void *pointer) {
+  uintptr_t word = (uintptr_t)pointer ^ port_jump_guard();
+  return word << 17 | word >> 47;
+}
+
+Test(mark, registers_of_jump_buffers_once_the_program_switches_stacks) {
+  static const struct mark_words kinds[] = {{.stride = 8},
+                                            {.stride = 4},
+                                            {.stride = 1},
+                                            {.stride = 4, .strip_high_bits = true},
+                                            {.stride = 8, .slop = 16}};
+  char *object = make(100);
+  void **holder = make(100);
+  holder[3] = (void *)mangle(object + 20);
+  for (int on = 0; on < 2; on++) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+      cr_expect_eq(reaches(kinds[i], mangle(object), object), on, "kind %zu", i);
+      cr_expect_eq(reaches(kinds[i], (uintptr_t)holder, object), on, "kind %zu", i);
+      cr_expect(reaches(kinds[i], (uintptr_t)object, object), "plain ones as ever");
+      struct mark_words asked = kinds[i];
+      asked.demangle = true;
+      cr_expect(reaches(asked, mangle(object), object));
+    }
+    mark_demangle();
+  }
+}
+
+Test(mark, what_setjmp_stores_is_found) {
+  static jmp_buf buffer;
+  uintptr_t found;
+  char *object = make(100);
+  /* rbp holds the pointer while setjmp runs, and nothing else does. */
+  __asm__ volatile("push %%rbp\nmov %2, %%rbp\nsub $136, %%rsp\nlea %1, %%rdi\n"
+                   "xor %%esi, %%esi\ncall *%3\nadd $136, %%rsp\npop %%rbp\nmov %%rsp, %0"
+                   : "=&b"(found), "=m"(buffer)
+                   : "r"((uintptr_t)object), "r"((void *)__sigsetjmp)
+                   : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
+  mark_from(&buffer, sizeof buffer, 8);
+  cr_expect(!is_marked(object));
+  mark_as((struct mark_words){.stride = 8, .demangle = true}, &buffer, sizeof buffer);
+  cr_expect(is_marked(object));
+  cr_expect(port_jump_stack_pointer(buffer) - (found - 4096) < 4096, "its stack pointer, too");
+}
+
+Test(mark, a_suspect_that_is_reached_is_none_any_more) {
+  void **object = make(100), *child = make(100), *other = make(100000);
+  object[0] = child;
+  *state_at((uintptr_t)object) = STATE_LIVE | 3 * STATE_SUSPECT;
+  *state_at((uintptr_t)child) = STATE_LIVE | STATE_DROPPED | STATE_SUSPECT;
+  *state_at((uintptr_t)other) = STATE_LIVE | 7 * STATE_SUSPECT;
+  cr_expect_eq(mark_from(&object, sizeof object, 8).objects, 2);
+  cr_expect_eq(*state_at((uintptr_t)object), STATE_LIVE);
+  cr_expect_eq(*state_at((uintptr_t)child), STATE_LIVE | STATE_DROPPED);
+  cr_expect_eq(*state_at((uintptr_t)other), STATE_LIVE | 7 * STATE_SUSPECT, "not reached");
+}
+
 Test(mark, a_range_may_begin_and_end_anywhere) {
   void *objects[4] = {make(30), make(30), make(30), make(30)};
   char *roots = (char *)objects;
@@ -171,7 +302,7 @@ Test(mark, a_range_may_begin_and_end_anywhere) {
 
 Test(mark, single_words) {
   void *object = make(100);
-  mark_begin(8, NULL);
+  mark_begin(&plain, NULL);
   mark_word((uintptr_t)object + 50);
   mark_word((uintptr_t)object);
   mark_word(12345);
@@ -248,7 +379,7 @@ static void mark_sparse(bool baseline) {
                            .copy = copy,
                            .copy_size = sizeof copy};
   cr_assert_eq(port_maps_open(&maps), PORT_MAPS_OK);
-  mark_begin(8, &maps);
+  mark_begin(&plain, &maps);
   mark_word((uintptr_t)object);
   cr_expect(mark_drain());
   cr_expect_eq(mark_end().objects, 3);

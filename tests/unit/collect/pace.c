@@ -28,7 +28,7 @@ static bool due_at(size_t pages) {
 /* A cycle that left so many MiB in use and found so many of them live. */
 static void cycle(size_t used, size_t live, size_t reclaimed) {
   fill(used * mib);
-  pace_done(live * MIB, reclaimed * MIB, 7 * second);
+  pace_done(live * MIB, reclaimed * MIB, 0, 7 * second);
 }
 
 Test(pace, nothing_is_due_before_the_start) {
@@ -85,12 +85,59 @@ Test(pace, holes_that_are_filled_count_as_growth) {
   page_heap_counts.cell_bytes = 30 * MIB;
   page_heap_counts.large = 0;
   page_heap_counts.used = 200 * mib;
-  pace_done(30 * MIB, 100 * MIB, 7 * second);
+  pace_done(30 * MIB, 100 * MIB, 0, 7 * second);
   cr_expect(!pace_cycle_due());
   page_heap_counts.cell_bytes = 62 * MIB - 1;
   cr_expect(!pace_cycle_due());
   page_heap_counts.cell_bytes = 62 * MIB;
   cr_expect(pace_cycle_due(), "no page was taken, yet 32 MiB were");
+}
+
+static void suspecting_cycle(size_t used, size_t live, size_t reclaimed, size_t suspect) {
+  fill(used * mib);
+  pace_done(live * MIB, reclaimed * MIB, suspect * MIB, 7 * second);
+}
+
+Test(pace, what_waits_to_be_confirmed_brings_the_next_cycle_nearer) {
+  suspecting_cycle(300, 200, 0, 80);
+  cr_expect_eq(pace.fruitless, 0, "suspects are fruit");
+  cr_expect(!due_at(419 * mib));
+  cr_expect(due_at(421 * mib), "as if they were gone");
+  suspecting_cycle(1000, 200, 0, 800);
+  cr_expect(!due_at(1049 * mib));
+  cr_expect(due_at(1051 * mib), "a quarter of a step at least");
+}
+
+Test(pace, a_leaking_program_levels_off) {
+  for (unsigned confirm = 1; confirm <= 7; confirm++) {
+    size_t live = 40, waiting[7] = {0}, used = live, peak = 0;
+    pace_init();
+    for (int turn = 0; turn < 1000; turn++) { /* it leaks a MiB at a time */
+      used++;
+      waiting[0]++;
+      peak = size_max(peak, used);
+      if (!due_at(used * mib)) continue;
+      size_t dead = waiting[confirm - 1], suspect = 0;
+      for (unsigned age = confirm - 1; age > 0; age--) waiting[age] = waiting[age - 1];
+      for (unsigned age = 1; age < confirm; age++) suspect += waiting[age];
+      waiting[0] = 0;
+      used -= dead;
+      suspecting_cycle(used, live, dead, suspect);
+    }
+    cr_expect_leq(peak, 140 + 40 + (confirm - 1) * 12, "confirm %u: %zu", confirm, peak);
+  }
+}
+
+Test(pace, an_idle_program_confirms_what_it_suspects) {
+  options.idle = 10;
+  suspecting_cycle(100, 60, 0, 30);
+  cr_expect(!pace_idle_due(16 * second));
+  cr_expect(pace_idle_due(17 * second), "without having grown");
+  suspecting_cycle(100, 60, 30, 0);
+  cr_expect(!pace_idle_due(100 * second));
+  fill(100 * mib);
+  pace_done(60 * MIB, 0, 100 * KIB, 7 * second);
+  cr_expect(!pace_idle_due(100 * second), "a few bytes are not worth a cycle");
 }
 
 Test(pace, near_the_limit_three_quarters_of_the_room_are_used) {
@@ -168,7 +215,7 @@ Test(pace, idle_means_grown_and_long_ago) {
 Test(pace, large_numbers_do_not_overflow) {
   options.growth = 100000;
   fill((size_t)1 << 23); /* 512 GiB */
-  pace_done((size_t)512 << 30, 0, second);
+  pace_done((size_t)512 << 30, 0, 0, second);
   cr_expect(pace.due_pages > (size_t)1 << 23);
   cr_expect(pace.overdue_pages > pace.due_pages);
   cr_expect(!pace_cycle_due());

@@ -247,6 +247,107 @@ Test(sweep, a_condemned_object_that_is_reached_again_is_revived) {
   cr_expect_eq(*state_at((uintptr_t)other), STATE_LIVE | STATE_CONDEMNED);
 }
 
+/* --- confirmation ----------------------------------------------------------------------------- */
+
+static struct sweep_counts flip_and_sweep(struct sweep_policy policy) {
+  struct sweep_counts counts = sweep_flip(&policy);
+  sweep_rest();
+  return counts;
+}
+
+Test(sweep, an_object_dies_when_as_many_marks_as_wanted_missed_it) {
+  for (unsigned confirm = 0; confirm <= 7; confirm++) {
+    void *small = make(100, 0), *large = make(100000, STATE_DROPPED);
+    const size_t bytes = 112 + round_up(100001, KERNEL_PAGE);
+    struct sweep_policy policy = {.live = true, .confirm = confirm};
+    for (unsigned cycle = 1; cycle < confirm; cycle++) {
+      struct sweep_counts counts = flip_and_sweep(policy);
+      cr_expect_eq(counts.dead_objects + counts.recovered, 0);
+      cr_expect_eq(counts.suspect_bytes, bytes);
+      cr_expect_eq(counts.kept_objects, 0);
+      cr_assert(unit_is_live(small) && unit_is_live(large));
+      cr_expect_eq(state_suspected(*state_at((uintptr_t)small)), cycle);
+    }
+    struct sweep_counts counts = flip_and_sweep(policy);
+    cr_expect_eq(counts.dead_objects, 2, "confirm %u", confirm);
+    cr_expect_eq(counts.dead_bytes, bytes);
+    cr_expect_eq(counts.suspect_bytes, 0);
+    cr_expect_eq(counts.recovered, 1);
+    cr_expect(!is_allocated(small) && !is_allocated(large));
+    cr_expect_eq(*state_at((uintptr_t)small), STATE_NONE);
+  }
+}
+
+Test(sweep, a_cell_that_is_freed_and_made_again_begins_anew) {
+  const struct sweep_policy policy = {.live = true, .confirm = 3};
+  void *object = make(100, 0), *large = make(100000, 0);
+  flip_and_sweep(policy);
+  flip_and_sweep(policy);
+  cr_expect_eq(state_suspected(*state_at((uintptr_t)object)), 2);
+  cr_assert_eq(release(object), RELEASED, "a suspect is freed like any other");
+  cr_assert_eq(release(large), RELEASED);
+  cr_assert_eq(make(100, 0), object);
+  cr_assert_eq(make(100000, 0), large);
+  cr_expect_eq(flip_and_sweep(policy).dead_objects, 0);
+  cr_expect_eq(flip_and_sweep(policy).dead_objects, 0);
+  cr_expect_eq(flip_and_sweep(policy).dead_objects, 2);
+}
+
+Test(sweep, what_was_freed_is_not_confirmed) {
+  const struct sweep_policy policy = {.live = true, .quarantined = true, .confirm = 7};
+  void *object = make(100, 0);
+  *state_at((uintptr_t)object) = STATE_QUARANTINED;
+  struct sweep_counts counts = flip_and_sweep(policy);
+  cr_expect_eq(counts.dead_objects, 1);
+  cr_expect_eq(counts.suspect_bytes, 0);
+  cr_expect(!is_allocated(object));
+}
+
+Test(sweep, without_reclaim_nobody_is_suspected) {
+  void *object = make(100, 0);
+  struct sweep_counts counts = flip_and_sweep((struct sweep_policy){.confirm = 2});
+  cr_expect_eq(counts.suspect_bytes, 0);
+  cr_expect_eq(counts.kept_objects, 1);
+  cr_expect_eq(*state_at((uintptr_t)object), STATE_LIVE);
+}
+
+Test(sweep, what_a_suspect_holds_dies_with_it) {
+  enum { LENGTH = 1000 };
+  static void *list[LENGTH];
+  const struct sweep_policy policy = {.live = true, .confirm = 2};
+  cr_assert(mark_init());
+  for (int i = 0; i < LENGTH; i++) list[i] = memset(make(40, 0), 0, 40);
+  for (int i = 0; i + 1 < LENGTH; i++) *(void **)list[i] = list[i + 1];
+  const struct mark_words words = {.stride = 8};
+  for (int cycle = 0; cycle < 6; cycle++) { /* hidden, seen, hidden, seen, hidden, hidden */
+    mark_begin(&words, NULL);
+    if (cycle % 2 && cycle < 4) mark_word((uintptr_t)list[0]);
+    cr_assert(mark_drain());
+    mark_end();
+    struct sweep_counts counts = sweep_flip(&policy);
+    sweep_rest();
+    cr_expect_eq(counts.dead_objects, cycle == 5 ? LENGTH : 0, "cycle %d", cycle);
+    for (int i = 0; i < LENGTH; i++) cr_assert_eq(unit_is_live(list[i]), cycle < 5);
+  }
+}
+
+Test(sweep, condemned_once_confirmed) {
+  const struct sweep_policy condemn = {.live = true, .condemn = true, .confirm = 3};
+  sweep_condemned = note_condemned;
+  void *object = make(100, 0);
+  cr_expect_eq(flip_and_sweep(condemn).condemned, 0);
+  cr_expect_eq(flip_and_sweep(condemn).condemned, 0);
+  for (int i = 0; i < 3; i++) {
+    struct sweep_counts counts = flip_and_sweep(condemn);
+    cr_expect_eq(counts.condemned, 1);
+    cr_expect_eq(counts.dead_objects, i == 0);
+    cr_expect_eq(counts.suspect_bytes, 0);
+    cr_expect_eq(*state_at((uintptr_t)object), STATE_LIVE | STATE_CONDEMNED);
+  }
+  cr_expect_eq(condemned_times[CONDEMNED_NOW], 1);
+  cr_expect_eq(condemned_times[CONDEMNED_STILL], 2);
+}
+
 /* --- a program that frees what was found dead: it had hidden its pointer ---------------------- */
 
 Test(sweep, a_dead_cell_that_is_freed_before_its_sweep_is_freed_once) {
