@@ -5,7 +5,7 @@
    pages. One scan covers a whole gap between our own ranges, several times cheaper than one a
    mapping; the two sorted lists are then intersected. Before 6.7 /proc/thread-self/pagemap is
    read instead; where that cannot be opened (a process that dropped its privileges) mincore
-   tells which anonymous pages are resident.
+   tells which anonymous pages are resident, and smaps which mappings hold some.
 
    Anonymous private memory is read in place. What another process could truncate (files), and
    shared memory, is copied by process_vm_readv, which reports a fault instead of raising it;
@@ -266,12 +266,55 @@ static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
   return count;
 }
 
+/* What smaps has told of a mapping so far: not met, its lines are being read, all read. */
+enum own_pages { UNKNOWN, READING, NONE, SOME };
+
+static void read_smaps_line(const char *at, const char *newline, uintptr_t wanted,
+                            enum own_pages *pages) {
+  if (*at < 'A' || *at > 'Z') { /* the first line of a mapping */
+    if (*pages == READING) *pages = NONE;
+    else if (text_read_hex(&at, newline) == wanted) *pages = READING;
+    return;
+  }
+  bool counts = (newline - at > 10 && !memcmp(at, "Anonymous:", 10)) ||
+                (newline - at > 5 && !memcmp(at, "Swap:", 5));
+  for (; *pages == READING && counts && at < newline; at++)
+    if (*at >= '1' && *at <= '9') *pages = SOME;
+}
+
+/* Whether there are pages of our own in a mapping of a file, by smaps, which every process may
+   open. Where it cannot be told there are. */
+static bool holds_own_pages(struct port_maps *maps, uintptr_t wanted) {
+  enum own_pages pages = UNKNOWN;
+  int descriptor = port_open_read("/proc/thread-self/smaps");
+  if (descriptor < 0) return true;
+  char *text = maps->copy;
+  for (size_t held = 0; pages < NONE;) {
+    long got = port_read(descriptor, text + held, maps->copy_size - held);
+    if (got == 0 && held == 0 && pages == READING) pages = NONE; /* it was the last */
+    if (got <= 0) break;
+    held += (size_t)got;
+    const char *at = text, *newline;
+    while (pages < NONE && (newline = memchr(at, '\n', (size_t)(text + held - at)))) {
+      read_smaps_line(at, newline, wanted, &pages);
+      at = newline + 1;
+    }
+    held -= (size_t)(at - text);
+    memmove(text, at, held);
+  }
+  port_close(descriptor);
+  return pages != NONE;
+}
+
 /* One mapping on its own: shared memory, and every mapping where PAGEMAP_SCAN is missing. */
 static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
                           enum reading reading, uintptr_t begin, uintptr_t end) {
   bool file_backed = reading == COPY && mapping->permissions[0] == 'r';
   if (maps->pagemap < 0 && file_backed) /* mincore tells of the page cache, not of our copies */
     return visit_pages(maps, mapping, reading, begin, end);
+  /* The gaps that the loader leaves between the parts of a library are such, and cannot be read. */
+  bool closed_file = mapping->permissions[0] != 'r' && mapping->name_length != 0;
+  if (maps->pagemap < 0 && closed_file && !holds_own_pages(maps, mapping->begin)) return true;
   while (begin < end) {
     uintptr_t stopped;
     long count = list_pages(maps, begin, end, reading == COPY_SHARED, &stopped);

@@ -102,6 +102,7 @@ static void hostile(const char *name, unsigned least, const char *options) {
 CONDITION(none, "none", 30)
 CONDITION(files, "files", 30)
 CONDITION(setuid, "setuid", 30)
+CONDITION(setuid_gap, "setuid-gap", 30)
 CONDITION(nodump, "nodump", 30)
 CONDITION(mainexit, "mainexit", 30)
 CONDITION(setuid_mainexit, "setuid-mainexit", 30)

@@ -4,6 +4,8 @@
    chroot      the root is an empty directory (needs root)
    files       every file descriptor the limit allows is in use
    setuid      privileges are dropped to another user (needs root); the process cannot be dumped
+   setuid-gap  the same with a page of a file that cannot be read, as in the gaps that the loader
+               leaves between the parts of some libraries
    nodump      PR_SET_DUMPABLE 0
    mainexit    the main thread has ended by pthread_exit
    setuid-mainexit  both
@@ -54,7 +56,11 @@ static void make_condition(void) {
     while (dup(0) >= 0)
       ;
     CHECK(errno == EMFILE);
-  } else if (is("setuid") || is("setuid-mainexit")) {
+  } else if (is("setuid") || is("setuid-mainexit") || is("setuid-gap")) {
+    if (is("setuid-gap")) {
+      int file = open("/proc/self/exe", O_RDONLY);
+      CHECK(mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE, file, 0) != MAP_FAILED);
+    }
     drop_privileges();
   } else if (is("nodump")) {
     CHECK(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0);

@@ -198,6 +198,25 @@ Test(mappings, of_a_protected_private_file_too) {
   }
 }
 
+/* A loader leaves such gaps between the parts of a library. By mincore they look full. */
+Test(mappings, not_a_protected_file_that_nobody_wrote) {
+  make_area();
+  int file = temporary_file(20);
+  map(8, 10, PROT_READ, MAP_PRIVATE, file);
+  for (int page = 8; page < 18; page++) read_page(page);
+  mprotect(area + 8 * 4096, 10 * 4096, PROT_NONE);
+  map(30, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE, file);
+  write_page(30);
+  mprotect(area + 30 * 4096, 4096, PROT_NONE);
+  for (enum way way = SCAN; way < WAYS; way++) {
+    struct port_maps maps = make_maps(way);
+    maps.copy_size = 8192; /* the lines of smaps come in pieces */
+    visit_by(way, maps);
+    for (int p = 0; p < PAGES; p++)
+      cr_expect_eq(visited[p], p == 30, "%s: page %d", way_names[way], p);
+  }
+}
+
 Test(mappings, a_file_that_shrank_is_survived) {
   make_area();
   int file = temporary_file(10);
