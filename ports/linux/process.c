@@ -17,13 +17,13 @@ static int open_above_limit(const char *path, int flags) {
   if (SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &limit) != 0) return -EMFILE;
   struct rlimit raised = {limit.rlim_cur + 1, size_max(limit.rlim_max, limit.rlim_cur + 1)};
   if (SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, &raised, 0) != 0) return -EMFILE;
-  int descriptor = (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, flags, 0644);
+  int descriptor = (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, flags, 0666);
   SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, 0);
   return descriptor;
 }
 
 static int open_file(const char *path, int flags) {
-  int descriptor = (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0644);
+  int descriptor = (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0666);
   return descriptor == -EMFILE && !WITHOUT(above_limit) ? open_above_limit(path, flags | O_CLOEXEC)
                                                         : descriptor;
 }
