@@ -105,6 +105,7 @@ static _Noreturn void become(const struct command *command, const struct run *ru
   redirect(name, O_WRONLY | O_CREAT | O_TRUNC, 2);
   for (int fd = 3; fd < 256; fd++) close(fd);
   for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+  umask(0); /* a server that drops root goes on in the log that it began as root */
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
@@ -216,6 +217,20 @@ static void read_log(struct cycle_totals *totals, const char *path) {
   totals->false_reclaims += findings > counted ? findings : counted;
 }
 
+static void count_served(struct run *run) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/served", run->directory);
+  FILE *file = fopen(path, "re");
+  int process;
+  for (bool first = true; file != NULL && fscanf(file, "%d", &process) == 1; first = false) {
+    struct cycle_totals one = {0};
+    snprintf(path, sizeof path, "%s/cycles.%d", run->directory, process);
+    read_log(&one, path);
+    if (first || one.done < run->cycles.least_served) run->cycles.least_served = one.done;
+  }
+  if (file != NULL) fclose(file);
+}
+
 static void read_logs(struct run *run, pid_t first) {
   DIR *directory = opendir(run->directory);
   struct dirent *entry;
@@ -225,12 +240,10 @@ static void read_logs(struct run *run, pid_t first) {
       snprintf(path, sizeof path, "%s/%s", run->directory, entry->d_name);
       unsigned before = run->cycles.done;
       read_log(&run->cycles, path);
-      unsigned here = run->cycles.done - before;
-      if (atoi(entry->d_name + 7) == first) continue;
-      run->cycles.below += here;
-      if (here > run->cycles.most_below) run->cycles.most_below = here;
+      if (atoi(entry->d_name + 7) != first) run->cycles.below += run->cycles.done - before;
     }
   if (directory != NULL) closedir(directory);
+  count_served(run);
 }
 
 static char *contents(const struct run *run, const char *name, size_t *size) {

@@ -28,13 +28,14 @@ struct command {
 
 /* What the log files of all processes of a run add up to. */
 struct cycle_totals {
-  unsigned processes;   /* that wrote at least one line */
-  unsigned exits;       /* that wrote their exit line */
-  unsigned done;        /* cycles completed through sweep */
-  unsigned skipped;     /* cycles given up */
-  unsigned below;       /* cycles completed in other processes than the first */
-  unsigned most_below;  /* the largest number completed in one of those */
-  double longest_pause; /* milliseconds */
+  unsigned processes;    /* that wrote at least one line */
+  unsigned exits;        /* that wrote their exit line */
+  unsigned done;         /* cycles completed through sweep */
+  unsigned skipped;      /* cycles given up */
+  unsigned below;        /* cycles completed in other processes than the first */
+  unsigned least_served; /* the smallest number completed in one of the processes whose ids stand in
+                            the file "served" of the run's directory */
+  double longest_pause;  /* milliseconds */
   double summed_pause;
   unsigned long long reclaimed, cells, dropped, recovered, condemned; /* last figures, summed */
   unsigned long long false_reclaims; /* lines of the oracle, or its counter if that is larger */

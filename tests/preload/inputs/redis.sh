@@ -1,16 +1,9 @@
 # redis.sh: a server on a socket in the working directory, loaded by its benchmark and by a script,
 # snapshots in the background, scripts, expiry, then a digest of all that it holds.
 set -e
-redis-server --port 0 --unixsocket "$PWD/socket" --save "" --appendonly yes --io-threads 2 \
-    --dir "$PWD" --enable-debug-command yes --daemonize no --logfile server.log &
-server=$!
-ask() { redis-cli -s "$PWD/socket" "$@"; }
-n=0
-until ask ping > /dev/null 2>&1; do
-    n=$((n + 1)); [ $n -lt 100 ] || { cat server.log >&2; exit 1; }
-    sleep 0.05
-done
-redis-benchmark -s "$PWD/socket" -n 8000 -c 20 -P 8 -d 200 -r 2000 -q \
+. "${0%/*}/server.sh"
+start_redis --appendonly yes --io-threads 2 --enable-debug-command yes
+redis-benchmark -s redis.socket -n 4000 -c 20 -P 8 -d 200 -r 2000 -q \
     -t set,get,incr,lpush,rpop,sadd,hset,zadd,lrange_100 > benchmark.log
 ask flushall > /dev/null
 i=0
@@ -36,5 +29,4 @@ ask debug digest
 ask lrange list:3 0 5
 ask hlen hash:7
 ask shutdown nosave 2> /dev/null || true
-wait $server
-echo "server ended with $?"
+ended

@@ -1,0 +1,10 @@
+# memcached.sh: four connections set, get, append to, compare and swap, and delete; every answer is
+# checked.
+set -e
+. "${0%/*}/server.sh"
+start memcached
+must_collect $server
+await test -S memcached.socket
+load memcached 120 memcached.socket
+kill $server
+ended
