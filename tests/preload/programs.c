@@ -25,3 +25,7 @@ PROGRAM(tar, 300, SCRIPT("tar.sh"))
 PROGRAM(openssl, 3000, SCRIPT("openssl.sh"))
 PROGRAM(bash, 2000, SCRIPT("bash.sh"))
 PROGRAM(guile, 200, RUN("guile", "--no-auto-compile", "-s", "@INPUTS@/work.scm"))
+
+/* Python's own tests: each has the result that it has under plain malloc. */
+#define SUITE(...) RUN("/usr/bin/python3", "@INPUTS@/suite.py", __VA_ARGS__)
+PROGRAM(python_suite, 20000, SUITE("test_list", "test_dict", "test_gc"), .pace = 20)
