@@ -324,8 +324,9 @@ struct run run_command(const struct command *command) {
       snprintf(without, sizeof without, "RECLAIM_WITHOUT=%s", command->without);
       environment[n++] = without;
     }
-    /* The last of two equal names wins: a log that the test names itself stays. */
-    snprintf(options, sizeof options, "RECLAIM=log=%s/cycles.%%p%s%s", run.directory,
+    /* Garbage is not looked at twice, so that whatever is hidden for a moment shows. The last of
+       two equal names wins: a test may ask for a log or a confirmation of its own. */
+    snprintf(options, sizeof options, "RECLAIM=log=%s/cycles.%%p,confirm=1%s%s", run.directory,
              *command->options ? "," : "", command->options);
     environment[n++] = preload;
     environment[n++] = options;

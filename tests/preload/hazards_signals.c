@@ -18,20 +18,8 @@ DESIGN(queued, "queued", "1")
 CASE(identities, "identities", "1", "setxid_chain")
 
 /* What the program sees of its handlers, and cancellation of blocking calls, at 1 kHz */
-HAZARD_BY_DESIGN(sigaction, .command.argv = {"sigaction"}, .command.options = "collect-every-ms=1")
-HAZARD_BY_DESIGN(cancel, .command.argv = {"cancel"}, .command.options = "collect-every-ms=1")
 
 /* Blocking calls. It prints times, so its output differs from run to run. */
-Test(holds, eintr, .timeout = 150) {
-  struct run run = run_collected("collect-every-ms=1", 100, "eintr", NULL);
-  expect_cycles(&run, 50);
-  run_discard(&run);
-}
-static const struct hazard eintr = {.remedy = "restart_calls",
-                                    .command.argv = {"eintr", "nanosleep"},
-                                    .command.options = "collect-every-ms=1",
-                                    .command.seconds = 60};
-Test(can_fail, eintr, .timeout = 150) { hazard_can_fail(&eintr); }
 
 /* Ways out of malloc and into it */
 DESIGN(jumps, "jumps", "handler")
