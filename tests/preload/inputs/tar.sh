@@ -3,7 +3,7 @@
 set -e
 mkdir -p "tree/a folder with a name that is rather long/$(printf '%0100d' 7)"
 i=0
-while [ $i -lt 150 ]; do
+while [ $i -lt 400 ]; do
     mkdir -p tree/d$((i % 20))
     printf '%0*d\n' $((i % 500)) $i > tree/d$((i % 20))/file$i-$(printf '%0*d' $((i % 90)) 1)
     i=$((i + 1))
