@@ -2,12 +2,12 @@
 # lists and unpacks.
 set -e
 mkdir -p "tree/a folder with a name that is rather long/$(printf '%0100d' 7)"
-i=0
-while [ $i -lt 400 ]; do
-    mkdir -p tree/d$((i % 20))
-    printf '%0*d\n' $((i % 500)) $i > tree/d$((i % 20))/file$i-$(printf '%0*d' $((i % 90)) 1)
-    i=$((i + 1))
-done
+(cd tree && mkdir d0 d1 d2 d3 d4 d5 d6 d7 d8 d9)
+awk 'BEGIN { for (i = 0; i < 250; i++) {
+    name = "tree/d" i % 10 "/file" i "-" sprintf("%0*d", i % 90, 1)
+    printf("%0*d\n", i % 500, i) > name
+    close(name)
+} }'
 ln -s d1 tree/link
 ln tree/d0/file0-1 tree/hard
 cp tree/hard "tree/a folder with a name that is rather long/$(printf '%0100d' 7)/copy"
