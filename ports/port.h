@@ -128,6 +128,9 @@ HIDDEN size_t port_address_space_left(void);
 
 /* Descriptors are closed on exec, and to be had even when the program has used up its own. */
 
+/* Gives the calling thread a table of descriptors of its own, empty but for `kept` (-1: none), one
+   of the standard three. Where the kernel cannot (before 5.9) all stays as it is. */
+HIDDEN void port_separate_descriptors(int kept);
 HIDDEN int port_open_read(const char *path);
 HIDDEN int port_open_directory(const char *path);
 HIDDEN int port_open_append(const char *path);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 
 #include "api/blocking.h"
 #include "api/libraries.h"
@@ -48,8 +49,13 @@ static void work(void) {
   if (!pace_attention_due() && !page_heap_counts.dirty_free) atomic_set(&blocking_work_due, 0);
 }
 
+/* A descriptor that we open for a moment could take a number that the program has just closed to
+   open or dup another there; so the thread has a table of its own. Nothing of the program's stays
+   open in it but, where asked for, the place of our own lines. */
 static void *background(void *unused) {
   (void)unused;
+  bool speaks = options.check != CHECK_OFF || strcmp(options.log, "stderr") == 0;
+  if (!WITHOUT(own_descriptors)) port_separate_descriptors(speaks ? 2 : -1);
   uint64_t interval = (uint64_t)options.collect_every_ms * 1000000;
   for (;;) {
     port_futex_wait(&state.ending, 0, interval ? interval : second / 2);

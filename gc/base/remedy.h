@@ -12,34 +12,35 @@
 #include "base/base.h"
 
 #define REMEDIES(X)                                                                                \
-  X(mappings)       /* scan what the kernel shows: data, bss, anonymous and private file pages */  \
-  X(signal_frame)   /* scan a stopped thread's registers, vector registers among them */           \
-  X(demangle)       /* try words as registers that setjmp mangled, once stacks are switched so */  \
-  X(interior)       /* a pointer to anywhere inside a block counts */                              \
-  X(slack)          /* a spare byte behind each block: a pointer one past its end is inside */     \
-  X(parking)        /* a thread in a blocking call is held without a signal */                     \
-  X(parked_frame)   /* the caller's registers, saved in the frame of the parked call */            \
-  X(gate_unparks)   /* a handler ends the parking of its thread before it runs */                  \
-  X(cancel_unparks) /* so does a cancellation */                                                   \
-  X(raw_handlers)   /* nobody is held while there is a handler that passes no gate */              \
-  X(lent_memory)    /* a vfork child does not park its parent */                                   \
-  X(own_record)     /* nor does a thread park another's record */                                  \
-  X(kept_arguments) /* what a parked thread's call was given is a root */                          \
-  X(nested_stacks)  /* a stack may lie in a frame of another */                                    \
-  X(stream_list)    /* fork takes the list of streams before the allocator's locks */              \
-  X(own_exec)       /* a handler does not wait for the exec that it interrupted */                 \
-  X(whole_steps)    /* no handler leaves the allocator in the middle of a change of its lists */   \
-  X(restart_calls)  /* repeat a blocking call that only a stop interrupted */                      \
-  X(epoll_data)     /* what epoll_ctl registers is a root */                                       \
-  X(timer_values)   /* what timer_create and mq_notify register is a root */                       \
-  X(queued_values)  /* values of queued signals and requests in flight are pinned */               \
-  X(sent_words)     /* addresses sent through pipes, sockets and queues are pinned */              \
-  X(rings)          /* with io_uring in use, what was never freed is kept */                       \
-  X(raw_calls)      /* calls made through syscall() are treated like those of libc */              \
-  X(shared_heap)    /* no cycle once a process made by clone(CLONE_VM) shares the heap */          \
-  X(own_filter)     /* no cycle once the program has installed a filter of system calls */         \
-  X(filter_trial)   /* under an inherited filter, try in a child what a cycle calls */             \
-  X(back_off)       /* cycles that reclaim nothing become rarer */                                 \
+  X(own_descriptors) /* the collector thread does not use the numbers of the program */            \
+  X(mappings)        /* scan what the kernel shows: data, bss, anonymous and private file pages */ \
+  X(signal_frame)    /* scan a stopped thread's registers, vector registers among them */          \
+  X(demangle)        /* try words as registers that setjmp mangled, once stacks are switched so */ \
+  X(interior)        /* a pointer to anywhere inside a block counts */                             \
+  X(slack)           /* a spare byte behind each block: a pointer one past its end is inside */    \
+  X(parking)         /* a thread in a blocking call is held without a signal */                    \
+  X(parked_frame)    /* the caller's registers, saved in the frame of the parked call */           \
+  X(gate_unparks)    /* a handler ends the parking of its thread before it runs */                 \
+  X(cancel_unparks)  /* so does a cancellation */                                                  \
+  X(raw_handlers)    /* nobody is held while there is a handler that passes no gate */             \
+  X(lent_memory)     /* a vfork child does not park its parent */                                  \
+  X(own_record)      /* nor does a thread park another's record */                                 \
+  X(kept_arguments)  /* what a parked thread's call was given is a root */                         \
+  X(nested_stacks)   /* a stack may lie in a frame of another */                                   \
+  X(stream_list)     /* fork takes the list of streams before the allocator's locks */             \
+  X(own_exec)        /* a handler does not wait for the exec that it interrupted */                \
+  X(whole_steps)     /* no handler leaves the allocator in the middle of a change of its lists */  \
+  X(restart_calls)   /* repeat a blocking call that only a stop interrupted */                     \
+  X(epoll_data)      /* what epoll_ctl registers is a root */                                      \
+  X(timer_values)    /* what timer_create and mq_notify register is a root */                      \
+  X(queued_values)   /* values of queued signals and requests in flight are pinned */              \
+  X(sent_words)      /* addresses sent through pipes, sockets and queues are pinned */             \
+  X(rings)           /* with io_uring in use, what was never freed is kept */                      \
+  X(raw_calls)       /* calls made through syscall() are treated like those of libc */             \
+  X(shared_heap)     /* no cycle once a process made by clone(CLONE_VM) shares the heap */         \
+  X(own_filter)      /* no cycle once the program has installed a filter of system calls */        \
+  X(filter_trial)    /* under an inherited filter, try in a child what a cycle calls */            \
+  X(back_off)        /* cycles that reclaim nothing become rarer */                                \
   X(fork_child_reset) /* a fork child puts its copy of the collector's state in order */           \
   X(identity_check)   /* a child nobody announced, or one in its parent's memory, collects nothing \
                        */                                                                          \

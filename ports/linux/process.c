@@ -1,6 +1,7 @@
 /* process.c: files, time, identity and waiting on Linux, by raw system calls. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -26,6 +27,13 @@ static int open_file(const char *path, int flags) {
   int descriptor = (int)SYSTEM_CALL(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0666);
   return descriptor == -EMFILE && !WITHOUT(above_limit) ? open_above_limit(path, flags | O_CLOEXEC)
                                                         : descriptor;
+}
+
+void port_separate_descriptors(int kept) {
+  unsigned first = kept < 0 ? 0 : 3;
+  if (SYSTEM_CALL(SYS_close_range, first, ~0u, CLOSE_RANGE_UNSHARE) != 0) return;
+  for (int descriptor = 0; descriptor < (int)first; descriptor++)
+    if (descriptor != kept) port_close(descriptor);
 }
 
 int port_open_read(const char *path) { return open_file(path, O_RDONLY); }

@@ -125,7 +125,7 @@ static void told_on_stderr(const char *name, const char *why) {
   run_discard(&run);
 }
 
-Test(conditions, files_hard, .timeout = 150) { told_on_stderr("files-hard", "why=tasks"); }
+Test(conditions, files_hard, .timeout = 150) { told_on_stderr("files-hard", "why=maps"); }
 Test(conditions, chroot, .timeout = 150) { told_on_stderr("chroot", "why=tasks"); }
 
 /* /proc covered before the program starts. */

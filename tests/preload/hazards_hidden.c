@@ -63,10 +63,10 @@ BY_OPTION(high_tag_and_before, "disguised", "before-16", NULL, "strip-high-bits=
 /* --- hidden for a moment -----------------------------------------------------------------------
  */
 
-BY_OPTION(hidden_for_one_cycle, "transient", "complement", "1", "", STRICT)
+BY_OPTION(hidden_for_one_cycle, "transient", "complement", "1", "confirm=2", STRICT)
 BY_OPTION(hidden_for_two_cycles, "transient", "complement", "2", "confirm=3", "confirm=2")
 BY_OPTION(hidden_for_six_cycles, "transient", "complement", "6", "confirm=7", "confirm=6")
-BY_OPTION(in_a_file_for_one_cycle, "transient", "file", "1", "", STRICT)
+BY_OPTION(in_a_file_for_one_cycle, "transient", "file", "1", "confirm=2", STRICT)
 
 /* A suspect is a block like any other until it is taken back; and it is taken back. */
 static void transient(const char *options, const char *use, const char *collections) {
@@ -75,7 +75,7 @@ static void transient(const char *options, const char *use, const char *collecti
   hazard_holds(&hazard);
 }
 Test(suspects, may_be_measured_resized_and_freed, .timeout = 150) {
-  transient("errors=abort", "use", "1");
+  transient("errors=abort,confirm=2", "use", "1");
   transient("errors=abort,confirm=7", "use", "6");
   transient("errors=abort,check=condemn,confirm=3", "use", "2");
 }

@@ -37,7 +37,8 @@ ROOT(thread_result, "thread-result", "mappings")
 ROOT(thread_argument, "thread-argument", "mappings")
 CASE(exits, "storms", "exits", "exiting_threads")
 CASE(creations, "storms", "creations", "newcomers")
-CASE(workers, "unanswered", "workers", "kernel_workers")
+HAZARD(workers, "rings+kernel_workers", .command.argv = {"unanswered", "workers"},
+       .command.without = "rings", .command.seconds = 60, .hangs = 5)
 DESIGN(long_handler, "masked", "long-handler")
 
 /* Objects of the loader, thread-local storage */

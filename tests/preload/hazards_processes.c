@@ -15,7 +15,7 @@ PROCESS(borrowed_memory, "borrowed", "identity_check")
 PROCESS(single_thread, "single", "collector_thread_ends")
 PROCESS(waiters, "waiters", "stoppable_wait", .cycles = 20)
 PROCESS(late_signal, "late", "late_signal_epoch")
-PROCESS(watchdog, "watchdog", "stopped_sleep", .cycles = 5)
+PROCESS(watchdog, "watchdog", "parking+stopped_sleep", .cycles = 5)
 /* Mark bits and states lie in tables of their own. */
 PROCESS_BY_DESIGN(copied_pages, "copied")
 /* ld.so ignores us where it must, and we never write unasked. */
@@ -27,7 +27,7 @@ HAZARD(exec_storm, "exec_announce", .command.argv = {"exec_storm", "250"}, .comm
 HAZARD(dropped_privileges, "undumpable_fallback", .command.argv = {"hostile", "setuid"},
        .cycles = 30)
 HAZARD(main_thread_ended, "thread_self_maps", .command.argv = {"hostile", "mainexit"}, .cycles = 30)
-HAZARD(fortified, "restart_calls", .command.argv = {"fortified"}, .cycles = 50)
+HAZARD(fortified, "parking+restart_calls", .command.argv = {"fortified"}, .cycles = 50)
 
 /* Other libraries */
 HAZARD(libc_blocks, "foreign_blocks", .command.argv = {"foreign", "libc-block"})

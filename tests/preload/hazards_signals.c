@@ -17,9 +17,9 @@ CASE(handlers, "masked", "handlers", "reserved_signal")
 DESIGN(queued, "queued", "1")
 CASE(identities, "identities", "1", "setxid_chain")
 
-/* What the program sees of its handlers, and cancellation of blocking calls, at 1 kHz */
-
-/* Blocking calls. It prints times, so its output differs from run to run. */
+/* Descriptors that the collector thread opens for a moment (5.11) */
+HAZARD(redirect, "own_descriptors", .command.argv = {"redirect", "60000"},
+       .command.options = "collect-every-ms=1", .command.seconds = 60, .cycles = 100)
 
 /* Ways out of malloc and into it */
 DESIGN(jumps, "jumps", "handler")
