@@ -49,6 +49,14 @@ static void work(void) {
   if (!pace_attention_due() && !page_heap_counts.dirty_free) atomic_set(&blocking_work_due, 0);
 }
 
+/* Parked, so that no stop has to look for this thread or wait for it. */
+static void sleep_for(uint64_t nanoseconds) {
+  struct thread *me = self.thread;
+  bool parked = me && parking_enter(me, port_stack_pointer());
+  port_futex_wait(&state.ending, 0, nanoseconds);
+  if (parked && !parking_leave(me)) world_unpark(me);
+}
+
 /* A descriptor that we open for a moment could take a number that the program has just closed to
    open or dup another there; so the thread has a table of its own. Nothing of the program's stays
    open in it but, where asked for, the place of our own lines. */
@@ -57,8 +65,9 @@ static void *background(void *unused) {
   bool speaks = options.check != CHECK_OFF || strcmp(options.log, "stderr") == 0;
   if (!WITHOUT(own_descriptors)) port_separate_descriptors(speaks ? 2 : -1);
   uint64_t interval = (uint64_t)options.collect_every_ms * 1000000;
+  thread_enroll();
   for (;;) {
-    port_futex_wait(&state.ending, 0, interval ? interval : second / 2);
+    sleep_for(interval ? interval : second / 2);
     if (atomic_get_acquire(&state.ending)) break;
     if (interval) cycle_run(CYCLE_INTERVAL, false);
     else if (atomic_get(&blocking_work_due)) work();

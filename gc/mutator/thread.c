@@ -36,12 +36,12 @@ static struct thread *new_record(void) {
   return thread;
 }
 
-static struct thread *attach(void) {
-  struct mutator *mutator = mutator_adopt();
-  if (!mutator) return NULL;
+static struct thread *attach(bool allocates) {
+  struct mutator *mutator = allocates ? mutator_adopt() : NULL;
+  if (allocates && !mutator) return NULL;
   struct thread *thread = new_record();
   if (!thread) {
-    mutator_orphan(mutator);
+    if (mutator) mutator_orphan(mutator);
     return NULL;
   }
   thread->stack_begin = thread->stack_end = 0;
@@ -61,16 +61,23 @@ static struct thread *attach(void) {
   return thread;
 }
 
-struct thread *thread_attach(void) {
+static struct thread *set_up(bool allocates) {
   if (self.thread) {
     return self.thread;
   }
   if (self.ended) return NULL;
   uint64_t mask = port_signals_block(); /* a handler must not attach in the middle of this */
-  struct thread *thread = attach();
+  struct thread *thread = attach(allocates);
   port_signals_restore(mask);
   if (thread && thread_attached) thread_attached();
   return thread;
+}
+
+struct thread *thread_attach(void) {
+  return set_up(true);
+}
+struct thread *thread_enroll(void) {
+  return set_up(false);
 }
 
 static void note_signal_stack(struct thread *thread, size_t size) {

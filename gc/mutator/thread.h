@@ -10,24 +10,28 @@
 enum { HANDLER_LEVELS = 4 };
 
 struct thread {
-  int id;                           /* kernel's task id; 0: record not in use */
+  /* What a stop looks at, in one line of the cache. */
+  int id;                    /* kernel's task id; 0: record not in use */
+  bool nested_stacks;        /* another stack lies in a frame of this one: what is below the stack
+                                pointer may be alive */
+  uint64_t parking;          /* parking.h */
+  uintptr_t parked_stack;    /* while parked: all that the thread holds lies above */
+  uintptr_t alternate_stack; /* its signal stack as last set, 0: none or not known */
   uintptr_t stack_begin, stack_end; /* both 0: not known, all of its mapping is scanned */
-  bool nested_stacks;  /* another stack lies in a frame of this one: what is below the stack
-                          pointer may be alive */
+  struct thread *next;              /* all records */
+
+  uintptr_t handle;    /* what pthreads calls this thread; 0: not known */
   size_t signal_stack; /* of a small alternate stack the size; 0: none, or large enough */
   struct mutator *levels[HANDLER_LEVELS]; /* [0] its own; others for handlers inside malloc */
   /* The stack pointer at which a handler interrupted this level's mutator, 0: not interrupted. */
   uintptr_t interrupted[HANDLER_LEVELS];
-  uint64_t parking;          /* parking.h */
-  uintptr_t parked_stack;    /* while parked: all that the thread holds lies above */
-  uintptr_t alternate_stack; /* its signal stack as last set, 0: none or not known */
-  uintptr_t handle;          /* what pthreads calls this thread; 0: not known */
-  struct thread *next;       /* all records */
 };
 
 /* The calling thread's record, set up when first asked for. NULL: out of memory, or the thread
    has ended its last destructor. */
 HIDDEN struct thread *thread_attach(void);
+/* The same for a thread that hardly allocates: without buffers of its own. */
+HIDDEN struct thread *thread_enroll(void);
 /* Gives up buffers and record; later calls of malloc and free by this thread use no buffer. */
 HIDDEN void thread_detach(void);
 HIDDEN void thread_set_stack(uintptr_t begin, uintptr_t end);

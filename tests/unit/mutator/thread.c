@@ -321,3 +321,17 @@ Test(thread, fork_in_a_handler_inside_malloc_keeps_the_interrupted_mutator) {
   waitpid(child, &status, 0);
   cr_expect_eq(status, 0, "a mutator has two owners");
 }
+
+Test(thread, an_enrolled_thread_is_listed_and_borrows_buffers) {
+  struct thread *thread = thread_enroll();
+  cr_assert(thread);
+  cr_expect_eq(thread->id, port_thread_id());
+  cr_expect_null(thread->levels[0]);
+  cr_expect_eq(thread_attach(), thread, "once is enough");
+  void *object = allocate(100, NULL);
+  cr_expect(object);
+  cr_expect_eq(release(object), RELEASED);
+  cr_expect_null(self.real);
+  thread_detach();
+  cr_expect_null(thread_find(port_thread_id()));
+}
