@@ -95,12 +95,13 @@ static void *mutate(void *number) {
 
 /* What cycle.c does, with the table as the only root. */
 static void *collect(void *unused) {
-  const struct sweep_policy policy = {.live = true};
+  const struct sweep_policy policy = {.live = true, .confirm = 1};
+  const struct mark_words words = {.stride = 8};
   while (!atomic_load(&ending)) {
     struct timespec rest = {0, 2000000};
     nanosleep(&rest, NULL);
     pthread_rwlock_wrlock(&world);
-    mark_begin(8, NULL);
+    mark_begin(&words, NULL);
     for (int i = 0; i < SLOTS; i++) mark_word((uintptr_t)atomic_load(&table[i]));
     if (!mark_drain()) wrong("marking failed");
     mark_end();
