@@ -26,7 +26,7 @@
    program: signals stay blocked outside the call.
 
    Not covered: blocking calls that libc makes by itself (stdio on a socket with a timeout), and
-   raw system calls, futex waits with a timeout among them.
+   system calls by an instruction of the program's own. Those by syscall() are: system_call.c.
 
    Owner: the calling thread. */
 #ifndef RECLAIM_BLOCKING_H
