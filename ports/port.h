@@ -232,7 +232,6 @@ enum port_call {
   PORT_CALL_CLONE_3,
   PORT_CALL_FILTER,
   PORT_CALL_PROCESS_CONTROL,
-  PORT_CALL_HANDLER,
   PORT_CALL_ALTERNATE_STACK,
   PORT_CALL_EXEC,
   /* waits that a signal ends early although its handler is installed with SA_RESTART */

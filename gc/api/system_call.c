@@ -8,7 +8,6 @@
    registers (PORT_SEVENTH_WORD). All but the calls treated here are passed on by a jump: the child
    of a vfork or of a clone returns from the call as well. No header that declares syscall is
    included. */
-#include "api/system_call.h"
 #include "api/blocking.h"
 #include "api/kernel_words.h"
 #include "api/next.h"
@@ -33,16 +32,6 @@ static long make(const struct system_call *call) {
   return ((syscall_function *)(void *)NEXT(syscall))(
       call->number, argument[0], argument[1], argument[2], argument[3], argument[4], argument[5]);
 }
-
-static struct {
-  uint32_t handlers; /* a handler was installed without sigaction, or may have been */
-  uint32_t stacks;   /* an alternate stack was set without sigaltstack */
-} raw;
-
-void system_call_raw_handler(void) { atomic_set(&raw.handlers, 1); }
-void system_call_raw_stack(void) { atomic_set(&raw.stacks, 1); }
-bool system_call_has_raw_handlers(void) { return atomic_get(&raw.handlers) != 0; }
-bool system_call_has_raw_stacks(void) { return atomic_get(&raw.stacks) != 0; }
 
 /* --- waits --------------------------------------------------------------------------------- */
 
@@ -110,6 +99,7 @@ static COLD long wait_through(struct system_call call, enum port_call kind) {
 
 /* Declared here as plain words: <signal.h> and <sys/epoll.h> would bring syscall's declaration. */
 extern int epoll_ctl(int epoll, int operation, int fd, void *event);
+extern int sigaltstack(const void *stack, void *old);
 
 static uintptr_t word_at(long address, size_t offset) {
   uintptr_t word;
@@ -182,12 +172,8 @@ static long treat(const struct system_call *call, enum port_call kind) {
                : make(call);
   case PORT_CALL_PROCESS_CONTROL:
     return port_is_filter_request((int)argument[0]) ? install_filter(call) : make(call);
-  case PORT_CALL_HANDLER:
-    if (argument[1]) system_call_raw_handler();
-    return make(call);
   case PORT_CALL_ALTERNATE_STACK:
-    if (argument[0]) system_call_raw_stack();
-    return make(call);
+    return sigaltstack((const void *)argument[0], (void *)argument[1]);
   default: break;
   }
   return kind >= PORT_CALL_WAIT ? wait_through(*call, kind) : note(call, kind);

@@ -26,7 +26,6 @@ static const uint8_t calls[NUMBERS] = {
     [SYS_clone3] = PORT_CALL_CLONE_3,
     [SYS_seccomp] = PORT_CALL_FILTER,
     [SYS_prctl] = PORT_CALL_PROCESS_CONTROL,
-    [SYS_rt_sigaction] = PORT_CALL_HANDLER,
     [SYS_sigaltstack] = PORT_CALL_ALTERNATE_STACK,
     [SYS_execve] = PORT_CALL_EXEC,
     [SYS_execveat] = PORT_CALL_EXEC,
