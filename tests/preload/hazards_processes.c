@@ -13,7 +13,7 @@ PROCESS(fork, "announced", "fork_child_reset", .cycles = 60)
 PROCESS(unannounced_fork, "unannounced", "identity_check", .cycles = 5)
 PROCESS(borrowed_memory, "borrowed", "identity_check")
 PROCESS(single_thread, "single", "collector_thread_ends")
-PROCESS(waiters, "waiters", "stoppable_wait", .cycles = 20)
+PROCESS(waiters, "waiters", "stoppable_wait", .cycles = 100)
 PROCESS(late_signal, "late", "late_signal_epoch")
 PROCESS(watchdog, "watchdog", "parking+stopped_sleep", .cycles = 5)
 /* Mark bits and states lie in tables of their own. */

@@ -242,10 +242,9 @@ static void choose(char **arguments, int count) {
 int main(int count, char **arguments) {
   CHECK(count >= 3);
   run_seed = strtoull(arguments[2], NULL, 10);
-  (void)collector(); /* looked up before there are threads */
   if (strcmp(arguments[1], "child") == 0) return process_child(run_seed);
   double length = strtod(arguments[1], NULL), start = seconds_now();
-  bool grows = collector() == NULL;
+  bool grows = collector == NULL;
   for (int i = 3; i < count; i++) grows |= strcmp(arguments[i], "grows") == 0;
   choose(arguments, count);
   memory_prepare();

@@ -109,7 +109,7 @@ int main(int count, char **arguments) {
   unsigned long wanted = (unsigned long)(length * 10000 / 60), begun = 0;
   pthread_t threads[MOST_THREADS];
   long half_way = 0;
-  bool grows = collector() == NULL || count > 3;
+  bool grows = collector == NULL || count > 3;
   CHECK(n > 0 && n <= MOST_THREADS);
   for (unsigned i = 0; i < n; i++)
     CHECK(pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)++begun) == 0);

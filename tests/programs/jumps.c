@@ -31,7 +31,7 @@ static void on_timer(int number) {
 
 static void block_alarm(bool block) {
   sigset_t set;
-  if (collector() != NULL) return;
+  if (collector != NULL) return;
   sigemptyset(&set);
   sigaddset(&set, SIGALRM);
   CHECK(pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL) == 0);
@@ -89,7 +89,7 @@ static void *work_asynchronously(void *unused) {
   CHECK(pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &old) == 0);
   working = 1;
   for (;;) {
-    if (collector() == NULL) {
+    if (collector == NULL) {
       next_random(&random);
       continue;
     }

@@ -47,7 +47,7 @@ int main(int count, char **arguments) {
   static uint64_t random = 88172645463325252u;
   pthread_t thread;
   sigset_t alarm;
-  if (collector() == NULL) seconds = 0; /* glibc's malloc, in a program with threads, may hang */
+  if (collector == NULL) seconds = 0; /* glibc's malloc, in a program with threads, may hang */
   sigemptyset(&alarm);
   sigaddset(&alarm, SIGALRM);
   CHECK(pthread_sigmask(SIG_BLOCK, &alarm, NULL) == 0);

@@ -76,7 +76,7 @@ static void raw_mask(void) {
   unsigned long before = given_up("timeout");
   collect();
   collect();
-  CHECK(collector() == NULL || given_up("timeout") == before + 2);
+  CHECK(collector == NULL || given_up("timeout") == before + 2);
   release = 1;
   while (ready < 2) sched_yield();
   expect_garbage_back();

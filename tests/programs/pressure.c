@@ -80,7 +80,7 @@ NOINLINE static size_t keep_all(size_t most) {
 }
 
 /* Under plain malloc nothing comes back, so there less is dropped. */
-static size_t much(size_t mib) { return collector() != NULL ? mib : 16; }
+static size_t much(size_t mib) { return collector != NULL ? mib : 16; }
 
 static void limit(void) {
   void *before = malloc(3000);
@@ -335,7 +335,7 @@ static void queue(void) {
   begin_queue(&head, &tail);
   for (int round = 0; round < ROUNDS; round++) {
     wipe_stack();
-    churn_queue(&head, &tail, collector() != NULL ? 200000 : 1000); /* 50 MB */
+    churn_queue(&head, &tail, collector != NULL ? 200000 : 1000); /* 50 MB */
     wipe_stack();
     collect();
     for (int i = 0; i < UNUSED; i++) unused[round][i] = malloc(sizeof *head);
@@ -369,7 +369,7 @@ static void *leave_on_own_stack(void *unused) {
   collect();
   collect();
   size_t after = in_use();
-  if (collector() != NULL && after > before + 200000)
+  if (collector != NULL && after > before + 200000)
     fail("%zu bytes in use, then %zu: dead frames keep %d blocks", before, after, 101 * 16);
   return NULL;
 }

@@ -55,20 +55,17 @@ PROGRAM_UNUSED static _Noreturn void not_possible(const char *why) {
 
 typedef void collect_function(void);
 
-PROGRAM_UNUSED static collect_function *collector(void) {
-  static collect_function *function;
-  static bool looked;
-  if (!looked) {
-    function = (collect_function *)dlsym(RTLD_DEFAULT, "reclaim_collect");
-    looked = true;
-  }
-  return function;
+static collect_function *collector;
+
+/* Before main: dlsym takes the loader's lock, and a child that _Fork made while another thread
+   holds it would wait for ever, with any malloc. */
+__attribute__((constructor(101))) PROGRAM_UNUSED static void find_collector(void) {
+  collector = (collect_function *)dlsym(RTLD_DEFAULT, "reclaim_collect");
 }
 
 PROGRAM_UNUSED static bool collect(void) {
-  collect_function *function = collector();
-  if (function != NULL) function();
-  return function != NULL;
+  if (collector != NULL) collector();
+  return collector != NULL;
 }
 
 /* Overwrites the part of the stack that finished calls have used, and the registers. */

@@ -21,7 +21,7 @@ PROGRAM_UNUSED NOINLINE static void drop_garbage(void) {
 
 /* By one collection; of garbage an eighth may stay, and other threads may allocate meanwhile. */
 PROGRAM_UNUSED static bool garbage_comes_back(void) {
-  if (collector() == NULL) return true;
+  if (collector == NULL) return true;
   size_t before = bytes_in_objects();
   drop_garbage();
   wipe_stack();

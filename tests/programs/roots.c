@@ -40,7 +40,7 @@ static void nowhere(void) {
     wipe_stack();
     collect();
     size_t after = bytes_in_use();
-    if (collector() != NULL && after > before + (count + 99) / 100 * room)
+    if (collector != NULL && after > before + (count + 99) / 100 * room)
       fail("size %zu: %zu bytes before, %zu with %zu lost blocks, %zu after collecting", size,
            before, between, count, after);
   }

@@ -220,7 +220,7 @@ static void in_added_root(void) {
   void (*drop)(void *, size_t) =
       (void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "reclaim_remove_root");
   void *map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  CHECK(map != MAP_FAILED && (add != NULL) == (collector() != NULL));
+  CHECK(map != MAP_FAILED && (add != NULL) == (collector != NULL));
   if (add != NULL) add(map, 8192);
   use_slots(map);
   if (drop != NULL) drop(map, 8192);

@@ -93,7 +93,7 @@ static void small_alternate(void) {
   expect_garbage_back();
   unsigned long before = given_up("small-stack");
   collect_beside(small_alternate_thread, malloc(OLD_MINIMUM), NULL);
-  CHECK(collector() == NULL || given_up("small-stack") > before);
+  CHECK(collector == NULL || given_up("small-stack") > before);
   before = given_up("small-stack");
   expect_garbage_back(); /* it is over with the thread */
   CHECK(given_up("small-stack") == before);

@@ -41,7 +41,7 @@ static void exits(void) {
     collect();
     if (given_up(NULL) != failures) lost += seconds_now() - begin;
     asked++;
-    if (collector() == NULL) usleep(1000);
+    if (collector == NULL) usleep(1000);
   }
   ending = true;
   for (int i = 0; i < 3; i++) CHECK(pthread_join(makers[i], NULL) == 0);

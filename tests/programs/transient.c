@@ -117,7 +117,7 @@ int main(int count, char **arguments) {
     collect_times(collections);
     reveal();
     if (!leaking && lost() != 0) fail("%d of %d blocks were reclaimed", lost(), BLOCKS);
-    if (leaking && collector() != NULL && lost() < BLOCKS - 2)
+    if (leaking && collector != NULL && lost() < BLOCKS - 2)
       fail("%d of %d blocks were reclaimed", lost(), BLOCKS);
     collect_times(1); /* seen in between: the next moment counts anew */
     if (!leaking) {

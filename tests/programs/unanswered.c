@@ -40,7 +40,7 @@ static void collect_while_held(void) {
   unsigned long before = given_up("timeout");
   collect();
   collect();
-  if (collector() != NULL && given_up("timeout") != before + 2) fail("nothing was given up");
+  if (collector != NULL && given_up("timeout") != before + 2) fail("nothing was given up");
   if (seconds_now() - begin > 4) fail("gave up after %.1f s only", seconds_now() - begin);
 }
 
