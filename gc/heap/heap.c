@@ -63,6 +63,7 @@ static bool reserve(size_t heap_size, size_t (*extra)(size_t heap_size)) {
   heap.granules = heap_size / GRANULE;
   heap.page_limit = pages;
   heap.state = (uint8_t *)tables[0];
+  heap.states = (uintptr_t)heap.state - (heap.base >> GRANULE_SHIFT);
   heap.allocated = (void *)tables[1];
   heap.marked = (void *)tables[2];
   heap.page_class = (uint8_t *)tables[3];

@@ -78,6 +78,7 @@ struct heap {
   uintptr_t base;
   size_t granules; /* of the whole reservation of the heap */
   uint8_t *state;
+  uintptr_t states; /* where the state of address 0 would be: of address a, it is at a / GRANULE */
   uint8_t *page_class;  /* for free() alone; all zero where free() must take its slow path */
   uint32_t *page_first; /* heap page -> first page of its span or run */
   struct page *pages;

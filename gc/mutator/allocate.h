@@ -49,8 +49,8 @@ static inline uint8_t object_find(const void *pointer, struct cell *cell) {
    means nothing while the count is zero: an abandoned step may have left a cell there. */
 static inline void *allocate_fast(size_t size) {
   if (LIKELY(size < SMALL_LIMIT)) {
-    struct buffer *buffer =
-        (struct buffer *)((char *)self.mutator->buffers + buffer_offset[size >> GRANULE_SHIFT]);
+    struct buffer *buffer = (struct buffer *)((char *)&mutator_fast.dummy + self.displacement +
+                                              mutator_fast.buffer[size >> GRANULE_SHIFT]);
     uint64_t count = buffer->count;
     if (LIKELY(count != 0)) {
       void *cell = buffer->hot;
@@ -59,7 +59,7 @@ static inline void *allocate_fast(size_t size) {
       COMPILER_BARRIER();
       buffer->hot = buffer->slot[count];
       COMPILER_BARRIER();
-      heap.state[((uintptr_t)cell - heap.base) >> GRANULE_SHIFT] = STATE_LIVE;
+      *(uint8_t *)(heap.states + ((uintptr_t)cell >> GRANULE_SHIFT)) = STATE_LIVE;
       return cell;
     }
   }
@@ -71,7 +71,8 @@ static inline bool release_fast(void *pointer) {
   size_t granule = offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT); /* misaligned: huge */
   if (LIKELY(granule < heap.granules)) {
     unsigned class = heap.page_class[granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT)];
-    struct buffer *buffer = &self.mutator->buffers[class];
+    struct buffer *buffer =
+        (struct buffer *)((char *)&mutator_fast.dummy.buffers[class] + self.displacement);
     OPAQUE(buffer);
     uint64_t count = buffer->count;
     if (LIKELY(count < buffer->limit) && LIKELY(heap.state[granule] == STATE_LIVE)) {

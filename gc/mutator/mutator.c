@@ -21,9 +21,8 @@ enum {
   COLOUR_MASK = 0x3fff,
 };
 
-THREAD_LOCAL struct self self = {.mutator = &mutator_dummy};
-struct mutator mutator_dummy;
-uint32_t buffer_offset[SMALL_LIMIT / GRANULE];
+THREAD_LOCAL struct self self = {.there = true};
+struct mutator_fast mutator_fast;
 void (*mutator_sweep_page)(struct page *page);
 
 static struct {
@@ -34,7 +33,7 @@ static struct {
 
 void mutator_init(void) {
   for (size_t i = 0; i < SMALL_LIMIT / GRANULE; i++)
-    buffer_offset[i] = (uint32_t)(size_class_table[i] * sizeof(struct buffer));
+    mutator_fast.buffer[i] = (uint32_t)(size_class_table[i] * sizeof(struct buffer));
 }
 
 struct mutator *mutator_adopt(void) {

@@ -43,10 +43,14 @@ struct mutator {
   uint32_t spans_taken;
 };
 
-/* request >> 4 -> byte offset of its class's buffer: one load on the fast path. */
-extern HIDDEN uint32_t buffer_offset[SMALL_LIMIT / GRANULE];
-/* All-zero: every fast path that meets it falls into its slow path by the same compare. */
-extern HIDDEN struct mutator mutator_dummy;
+/* What the fast paths know before the thread does: one address for both. */
+struct mutator_fast {
+  struct mutator dummy; /* all-zero: each fast path falls into its slow path by the same compare */
+  uint32_t
+      buffer[SMALL_LIMIT / GRANULE]; /* request >> 4 -> bytes from the dummy to its class's
+                                        buffer in it; zero at first, and so is the count there */
+};
+extern HIDDEN struct mutator_fast mutator_fast;
 
 HIDDEN void mutator_init(void);
 /* A mutator to own: an orphan with its pages, or a new one. NULL: out of memory. */

@@ -10,15 +10,18 @@ struct mutator;
 struct thread;
 
 struct self {
-  struct mutator *mutator; /* what the fast paths use; never NULL. An empty dummy sends them to
-                              the slow path: before set-up, after the end, under check= options */
-  struct mutator *real;    /* the thread's own, NULL before set-up and after its end */
-  struct thread *thread;   /* registry record, NULL until the thread is set up */
-  uint32_t stops;          /* how often our stop signal ran in this thread */
-  uint32_t handlers;       /* how often a handler of the program ran in this thread */
-  uint32_t level;          /* nesting of handlers that interrupted the allocator */
-  bool ended;              /* the thread's last key destructor has run */
-  bool lent;               /* since a vfork: this may be the child, in our memory */
+  ptrdiff_t
+      displacement;      /* from the dummy to the mutator that the fast paths use. Zero is the empty
+                            dummy, which sends them to the slow path: before set-up, after the end,
+                            under check= options, and before the loader has set up this storage */
+  struct mutator *real;  /* the thread's own, NULL before set-up and after its end */
+  struct thread *thread; /* registry record, NULL until the thread is set up */
+  uint32_t stops;        /* how often our stop signal ran in this thread */
+  uint32_t handlers;     /* how often a handler of the program ran in this thread */
+  uint32_t level;        /* nesting of handlers that interrupted the allocator */
+  bool ended;            /* the thread's last key destructor has run */
+  bool there;            /* what is written here stays: the loader has filled this storage */
+  bool lent;             /* since a vfork: this may be the child, in our memory */
 };
 
 extern HIDDEN THREAD_LOCAL struct self self;

@@ -16,7 +16,8 @@ void (*thread_attached)(void);
 static void use(struct mutator *mutator) {
   self.real = mutator;
   COMPILER_BARRIER();
-  self.mutator = thread_instrumented || !mutator ? &mutator_dummy : mutator;
+  self.displacement =
+      thread_instrumented || !mutator ? 0 : (char *)mutator - (char *)&mutator_fast.dummy;
 }
 
 static struct thread *new_record(void) {
@@ -65,7 +66,7 @@ static struct thread *set_up(bool allocates) {
   if (self.thread) {
     return self.thread;
   }
-  if (self.ended) return NULL;
+  if (self.ended || !self.there) return NULL;
   uint64_t mask = port_signals_block(); /* a handler must not attach in the middle of this */
   struct thread *thread = attach(allocates);
   port_signals_restore(mask);

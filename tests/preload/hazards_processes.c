@@ -39,6 +39,8 @@ HAZARD_BY_DESIGN(namespace, .command.argv = {"foreign", "namespace"})
 HAZARD_BY_DESIGN(audit, .command.argv = {"foreign", "audit"})
 /* Nothing waits for a constructor, nothing is torn down by a destructor. */
 HAZARD_BY_DESIGN(early_and_late, .command.argv = {"foreign", "early"}, .cycles = 3)
+/* Storage not yet filled is zero, and zero leads the fast paths to their slow path. */
+HAZARD_BY_DESIGN(resolver, .command.argv = {"resolver"}, .cycles = 10)
 HAZARD_BY_DESIGN(early_and_late_in_the_program, .command.argv = {"early_late"})
 
 /* A program with an allocator of its own is left alone: it runs, and nothing is collected. */
