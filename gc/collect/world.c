@@ -119,23 +119,33 @@ static struct stopped_thread **find_place(int id) {
   }
 }
 
-/* Gives a thread its slot and signals it. 1, 0: it has a slot already or is gone, or one of
-   the failures. */
-static int ask(int id, const struct thread *record) {
+/* A slot for a thread that has none in this stop. 1, 0: it has one already, or NO_ROOM. */
+static int take_slot(int id, const struct thread *record, struct stopped_thread **slot) {
   struct stopped_thread **place = find_place(id);
   if (*place) return 0;
   if (world.count == CAPACITY) return NO_ROOM;
-  struct stopped_thread *slot = *place = &world.slots[world.count];
-  slot->id = id;
-  slot->record = record;
-  atomic_set_release(&slot->state, (uint64_t)world.epoch << 2 | ASKED);
+  *slot = *place = &world.slots[world.count];
+  (*slot)->id = id;
+  (*slot)->record = record;
+  return 1;
+}
+
+/* Shown before the silent are looked up: a late signal then finds its slot, or we send another. */
+static void show_slot(struct stopped_thread *slot, unsigned state) {
+  atomic_set_release(&slot->state, (uint64_t)world.epoch << 2 | state);
+  __atomic_store_n(&world.count, world.count + 1, __ATOMIC_SEQ_CST);
+}
+
+/* Gives a thread its slot and signals it. 1, 0: it has a slot already or is gone, or one of
+   the failures. */
+static int ask(int id, const struct thread *record) {
+  struct stopped_thread *slot;
+  int result = take_slot(id, record, &slot);
+  if (result != 1) return result;
   uint64_t number = world.count;
-  /* Shown before the silent are looked up: a late signal then finds its slot, or we send another.
-   */
-  __atomic_store_n(&world.count, number + 1, __ATOMIC_SEQ_CST);
-  int result = 0;
-  if (!find_silent(id))
-    result = port_stop_thread(world.process, id, (uint64_t)world.epoch << 16 | number);
+  show_slot(slot, ASKED);
+  if (find_silent(id)) return 1;
+  result = port_stop_thread(world.process, id, (uint64_t)world.epoch << 16 | number);
   if (result == 0) return 1;
   if (result != -3) return NO_SIGNAL;
   atomic_set(&slot->state, 0); /* ESRCH: gone meanwhile */
@@ -144,18 +154,13 @@ static int ask(int id, const struct thread *record) {
 
 /* A parked thread has stopped already: what it holds lies above the stack pointer it published. */
 static int hold(struct thread *record) {
-  int id = atomic_get_acquire(&record->id);
-  struct stopped_thread **place = find_place(id);
-  if (*place) return 0;
-  if (world.count == CAPACITY) return NO_ROOM;
-  struct stopped_thread *slot = *place = &world.slots[world.count];
-  slot->id = id;
-  slot->record = record;
+  struct stopped_thread *slot;
+  int result = take_slot(atomic_get_acquire(&record->id), record, &slot);
+  if (result != 1) return result;
   slot->frame = (struct port_frame){.stack_pointer = record->parked_stack,
                                     .alternate_stack = record->alternate_stack};
   slot->handler_stack = record->parked_stack;
-  slot->state = (uint64_t)world.epoch << 2 | STOPPED;
-  __atomic_store_n(&world.count, world.count + 1, __ATOMIC_SEQ_CST);
+  show_slot(slot, STOPPED);
   world.held++;
   return 1;
 }
