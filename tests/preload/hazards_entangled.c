@@ -20,4 +20,4 @@ HAZARD(handler_collects_inside_exec, "own_exec",
 HAZARD(fork_while_a_stream_allocates, "stream_list",
        .command = {.argv = {"fork_stdio", "100"}, .seconds = 6})
 HAZARD(longjmp_out_of_malloc, "whole_steps",
-       .command = {.argv = {"longjmp_malloc", "1"}, .seconds = 6})
+       .command = {.argv = {"longjmp_malloc", "2"}, .seconds = 6})
