@@ -1,9 +1,10 @@
 # load.py PROTOCOL HOW-MUCH ADDRESS...: loads a server with requests whose answers are known, over
 # several connections at once, and checks every one. HOW-MUCH is a number of rounds ("40"), the same
-# in each run, or a time in seconds ("60s"). Ends with one line; a wrong answer ends it with status 1.
+# in each run, or a time in seconds ("60s"). "40+" goes on behind those rounds, uncounted, until there
+# is a file "enough". Ends with one line; a wrong answer ends it with status 1.
 #
 #   redis SOCKET | memcached SOCKET | nginx SOCKET... (-tls.socket: by TLS) | squid PROXY-PORT ORIGIN-PORT
-import random, re, socket, ssl, sys, threading, time, zlib
+import os, random, re, socket, ssl, sys, threading, time, zlib
 
 CONNECTIONS = 4
 WORDS = "".join("word%d " % (i * 7919 % 10007) for i in range(4000))
@@ -212,21 +213,22 @@ class Proxied(Http):
 
 PROTOCOLS = {"redis": Redis, "memcached": Memcached, "nginx": Http, "squid": Proxied}
 
-def work(kind, number, rounds, until, arguments, done, errors):
+def work(kind, number, rounds, lasting, until, arguments, done, errors):
     try:
         client = kind(number, random.Random(number), *arguments)
         while rounds > 0 if until is None else time.monotonic() < until:
             done[number] += client.round()
             rounds -= 1
+        while lasting and not os.path.exists("enough"): client.round()
     except BaseException as error:
         errors.append("%s: %s: %s" % (kind.__name__, type(error).__name__, error))
 
 def main():
     protocol, much, *arguments = sys.argv[1:]
-    timed = re.fullmatch(r"([0-9.]+)s", much)
-    until = time.monotonic() + float(timed[1]) if timed else None
+    number, kind = re.fullmatch(r"([0-9.]+)([s+]?)", much).groups()
+    rounds, until = (0, time.monotonic() + float(number)) if kind == "s" else (int(number), None)
     done, errors = [0] * CONNECTIONS, []
-    threads = [threading.Thread(target=work, args=(PROTOCOLS[protocol], i, 0 if timed else int(much), until,
+    threads = [threading.Thread(target=work, args=(PROTOCOLS[protocol], i, rounds, kind == "+", until,
                                                    arguments, done, errors))
                for i in range(CONNECTIONS)]
     for thread in threads: thread.start()

@@ -5,6 +5,7 @@ set -e
 start memcached
 must_collect $server
 await test -S memcached.socket
-load memcached 120 memcached.socket
+load_until memcached 120 memcached.socket
+load_ends
 kill $server
 ended

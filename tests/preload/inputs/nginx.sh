@@ -10,15 +10,16 @@ old=
 await have_other_workers
 await test -S back.socket
 must_collect $(workers)
-load nginx 12 nginx.socket nginx-tls.socket &
-loading=$!
+load_until nginx 12 nginx.socket nginx-tls.socket
 await answered 150
+await have_collected
 old=$(workers)
 kill -HUP $server
-wait $loading
+load_ends
 await have_other_workers
 must_collect $(workers)
-load nginx 12 nginx.socket nginx-tls.socket
+load_until nginx 12 nginx.socket nginx-tls.socket
+load_ends
 curl -sSk --no-progress-meter --compressed --parallel --parallel-max 8 --unix-socket nginx.socket \
     'http://localhost/folder/small[0-9].txt' -o 'got#1' http://localhost/large.txt -o large
 cat got0 got7

@@ -25,6 +25,30 @@ without() { env -u LD_PRELOAD "$@"; }
 
 load() { without python3 "$inputs/load.py" "$@"; }
 
+# have_collected: each of those often enough, if they are under the library at all.
+have_collected() {
+    [ -n "$RECLAIM" ] || return 0
+    for process in $(cat served); do
+        [ "$(grep -c result=done "cycles.$process")" -ge 25 ] || return 1
+    done
+}
+
+# load_until SERVER ROUNDS ADDRESS...: and on until its processes have collected; in the background.
+load_until() {
+    protocol=$1 rounds=$2
+    shift 2
+    load "$protocol" "$rounds+" "$@" &
+    loading=$!
+}
+
+# load_ends: once they have, or after ten seconds without (the suite counts for itself).
+load_ends() {
+    (await have_collected) 2> /dev/null || true
+    : > enough
+    wait $loading
+    rm enough
+}
+
 # ended: waits for the server and says how it ended.
 ended() {
     status=0

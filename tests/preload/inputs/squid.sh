@@ -10,7 +10,8 @@ await test -S origin/back.socket
 start squid
 must_collect $server
 await curl -sS -x http://127.0.0.1:$SQUID_PORT http://127.0.0.1:$NGINX_PORT/say/hello
-load squid 25 $SQUID_PORT $NGINX_PORT
+load_until squid 25 $SQUID_PORT $NGINX_PORT
+load_ends
 kill $server
 ended
 kill -QUIT "$(cat origin/nginx.pid)"
