@@ -16,8 +16,8 @@ HAZARD(array_as_coroutine_stack_of_a_thread, "nested_stacks",
        .command.argv = {"stack_in_stack", "thread-coroutine"})
 
 HAZARD(handler_collects_inside_exec, "own_exec",
-       .command = {.argv = {"handler_exec", "1"}, .seconds = 6})
+       .command = {.argv = {"handler_exec", "1"}, .seconds = 60}, .hangs = 3)
 HAZARD(fork_while_a_stream_allocates, "stream_list",
-       .command = {.argv = {"fork_stdio", "100"}, .seconds = 6})
+       .command = {.argv = {"fork_stdio", "100"}, .seconds = 60}, .hangs = 3)
 HAZARD(longjmp_out_of_malloc, "whole_steps",
-       .command = {.argv = {"longjmp_malloc", "2"}, .seconds = 6})
+       .command = {.argv = {"longjmp_malloc", "2"}, .seconds = 60}, .hangs = 3)

@@ -3,7 +3,7 @@
 #include "hazards.h"
 
 #define CASE(identifier, program, name, remedy)                                                    \
-  HAZARD(identifier, remedy, .command.argv = {program, name}, .command.seconds = 60, .hangs = 5)
+  HAZARD(identifier, remedy, .command.argv = {program, name}, .command.seconds = 60, .hangs = 3)
 #define DESIGN(identifier, program, name)                                                          \
   HAZARD_BY_DESIGN(identifier, .command.argv = {program, name}, .command.seconds = 60)
 #define ROOT(identifier, name, remedy) CASE(identifier, "roots", name, remedy)
@@ -38,7 +38,7 @@ ROOT(thread_argument, "thread-argument", "mappings")
 CASE(exits, "storms", "exits", "exiting_threads")
 CASE(creations, "storms", "creations", "newcomers")
 HAZARD(workers, "rings+kernel_workers", .command.argv = {"unanswered", "workers"},
-       .command.without = "rings", .command.seconds = 60, .hangs = 5)
+       .command.without = "rings", .command.seconds = 60, .hangs = 3)
 DESIGN(long_handler, "masked", "long-handler")
 
 /* Objects of the loader, thread-local storage */

@@ -3,7 +3,7 @@
 #include "hazards.h"
 
 #define CASE(identifier, program, name, remedy)                                                    \
-  HAZARD(identifier, remedy, .command.argv = {program, name}, .command.seconds = 60, .hangs = 5)
+  HAZARD(identifier, remedy, .command.argv = {program, name}, .command.seconds = 60, .hangs = 3)
 #define DESIGN(identifier, program, name)                                                          \
   HAZARD_BY_DESIGN(identifier, .command.argv = {program, name}, .command.seconds = 60)
 
@@ -19,7 +19,7 @@ CASE(identities, "identities", "1", "setxid_chain")
 
 /* Descriptors that the collector thread opens for a moment (5.11) */
 HAZARD(redirect, "own_descriptors", .command.argv = {"redirect", "60000"},
-       .command.options = "collect-every-ms=1", .command.seconds = 60, .cycles = 100)
+       .command.options = "collect-every-ms=1", .command.seconds = 100, .cycles = 100)
 
 /* Ways out of malloc and into it */
 DESIGN(jumps, "jumps", "handler")

@@ -1,36 +1,52 @@
 # soak.py: servers under load, python's own tests, git, gcc and churning threads, all at the same time
-# and for long, first with leaks injected and reclaimed, then under the condemn oracle. Speaks TAP,
+# and for long: as anyone runs them, with leaks injected, and under the condemn oracle. Speaks TAP,
 # and ends with one table of what was seen.
 #
-# RECLAIM_SOAK_SECONDS says how long in all (default 3600). Half of it is the first phase
-# (drop-free=10: each tenth free() is ignored, with a fixed seed), half the second (check=condemn).
-# In both, three servers (redis, memcached, nginx) run from beginning to end under load.py, which
-# checks every answer, while the batch jobs take turns. The jobs' output must be what it is under
-# plain malloc.
+# RECLAIM_SOAK_SECONDS says how long in all: 300 in make check, 3600 in make soak. A third of it is
+# for each phase of PHASES. In all of them three servers (redis, memcached, nginx) run from beginning to
+# end under load.py, which checks every answer, while the batch jobs take turns. The jobs' output must
+# be what it is under plain malloc. Below 20 minutes python has two of four tests to do.
 #
 # The bounds. Memory: the median resident set of a server in the second half of a phase may be at
-# most a tenth and 4 MiB above that in the first half (a warm-up apart). Leaks: 90 % of the calls of
-# free that were dropped in a server are recovered; a server that dropped fewer than 1000 says so
-# and is not judged, for what the last cycle could not yet see weighs too much. Collections: one a
-# second in each server. Skipped: below 5 %, in all.
+# most a tenth and 4 MiB above that in the first half (a warm-up apart); churn judges its own. Leaks:
+# 90 % of the calls of free that were dropped in a server are recovered; a server that dropped fewer
+# than 1000 says so and is not judged, for what the last cycle could not yet see weighs too much.
+# memcached, which hardly ever frees, is always such a one. Collections: one a second in each
+# process of a server, and ten a second in all processes together. Skipped: below 5 %, in all.
 #
-# No leaks are injected into nginx yet: about half of what is dropped there stays reachable, for a
-# reason not understood so far.
+# Why leaks are injected under free=quarantine. The injector leaves blocks behind that are full of
+# pointers to their neighbours of that time, most of which were freed with them. Under free=trust
+# those addresses are used again at once, for what is the next to be dropped, and so on: whatever
+# the first of such a chain leads to is reachable when it is, and one stale word is enough for that
+# (Boehm, "Bounding space usage of conservative garbage collectors", POPL 2002, with reused addresses
+# in place of links). nginx has such words for good: the arrays of its variables' hash that lie in the
+# configuration's pool still point to the temporary pool freed at start, and slots of closed
+# connections to their pools. After 8 s under load and a pause 28 words of live memory led to dropped
+# blocks, three of them each to all of the 10,000 that were left, which had four such targets each.
+# redis has them in Lua's heap: the gray list's links in tables, and the unused part of its stack.
+# So nginx got back 43 to 50 % of what was dropped, redis 68 to 98 %, and both grew; neither
+# confirm=1 nor zero=on changes that much (nginx: 50 and 55 %). No root is to blame, and a real leak, of
+# blocks of one kind, has no such chains. Under free=quarantine an address is not used again while a
+# word leads there, chains end where they began, and 99 % come back.
 import collections, os, re, shutil, signal, statistics, subprocess, sys, tempfile, threading, time
 
-SECONDS = float(os.environ.get("RECLAIM_SOAK_SECONDS") or 3600)
+SECONDS = float(os.environ["RECLAIM_SOAK_SECONDS"])
 LIBRARY = os.environ["RECLAIM_TEST_LIBRARY"]
 INPUTS = os.environ["RECLAIM_TEST_INPUTS"]
 PROGRAMS = os.environ["RECLAIM_TEST_PROGRAMS"]
 GROWTH, SLACK = 1.10, 4 << 20
-LEAST_RECOVERED, LEAST_DROPPED, LEAST_CYCLES, MOST_SKIPPED = 90.0, 1000, 1.0, 5.0
+LEAST_RECOVERED, LEAST_DROPPED, MOST_SKIPPED = 90.0, 1000, 5.0
+LEAST_CYCLES, LEAST_CYCLES_IN_ALL = 1.0, 10.0 # a second
+PHASES = {"reclaim": "", "inject": "free=quarantine,reclaim=on,drop-free=10,", "condemn": "check=condemn,"}
+SERVER_PACE, JOB_PACE = "collect-every-ms=100", "collect-every-ms=20"
 SERVERS = {"redis": ["redis.socket"], "memcached": ["memcached.socket"],
            "nginx": ["nginx.socket", "nginx-tls.socket"]}
+SUITE = ["test_gc", "test_list"] + (["test_dict", "test_json"] if SECONDS >= 1200 else [])
 JOBS = {
-    "python": ["/usr/bin/python3", INPUTS + "/suite.py", "test_gc", "test_list", "test_dict", "test_json"],
+    "churn": [PROGRAMS + "/churn", "5", "8", "shares"],
     "git": ["sh", INPUTS + "/git.sh"],
     "gcc": ["sh", INPUTS + "/gcc.sh"],
-    "churn": [PROGRAMS + "/churn", "5", "8", "grows"], # with a share of the cores it makes fewer threads
+    "python": ["/usr/bin/python3", INPUTS + "/suite.py"] + SUITE,
 }
 CHECKED_OUTPUT = ("python", "git", "gcc")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
@@ -54,8 +70,9 @@ class Log:
                 elif fields.get("result") == "skipped":
                     self.skipped += 1
                     self.reasons[fields["why"]] += 1
+                # What is dropped at the very end no cycle sees any more.
                 for name in ("dropped", "recovered", "false"):
-                    if name in fields: last[name] = int(fields[name])
+                    if name in fields and (name == "false" or "result" in fields): last[name] = int(fields[name])
                 # The child of a fork recovers what its parent dropped, too.
                 inherited = max(inherited, last.get("recovered", 0) - last.get("dropped", 0))
         self.dropped += last.get("dropped", 0)
@@ -107,7 +124,7 @@ class Server:
             time.sleep(0.1)
         self.watched = [self.process.pid]
         if name == "nginx":
-            while len(children_of(self.process.pid)) < 2: time.sleep(0.1)
+            while len(children_of(self.process.pid)) < 2 and time.monotonic() < deadline: time.sleep(0.1)
             self.watched += children_of(self.process.pid)
         self.begun = time.monotonic()
         with open(os.path.join(folder, "load"), "w") as output:
@@ -172,6 +189,7 @@ class Jobs(threading.Thread):
 
 def run_job(name, folder, options):
     command = JOBS[name]
+    if name == "churn" and "condemn" in options: command = command + ["grows"]
     process = start(command, folder, options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         output, errors = process.communicate(timeout=300)
@@ -189,7 +207,7 @@ class Tap:
         self.failed += not good
         print("%s %d - %s" % ("ok" if good else "not ok", self.count, text.replace("#", "")), flush=True)
 
-def judge(tap, table, phase, seconds, servers, jobs, injected):
+def judge(tap, table, phase, seconds, servers, jobs):
     rows = [(s.name, s.log, s.answers, s) for s in servers] + \
            [(name, jobs.logs[name], "%d runs" % jobs.runs[name], None) for name in JOBS]
     for name, log, work, server in rows:
@@ -206,27 +224,29 @@ def judge(tap, table, phase, seconds, servers, jobs, injected):
                (phase, name, server.early / 2**20, server.late / 2**20, bound / 2**20))
         least = LEAST_CYCLES * seconds * server.workers
         tap.ok(log.done >= least, "%s %s: %d collections, at least %d" % (phase, name, log.done, least))
-        if injected and log.dropped >= LEAST_DROPPED:
+        if log.dropped >= LEAST_DROPPED:
             tap.ok(share >= LEAST_RECOVERED, "%s %s: %d of %d injected leaks recovered (%.1f %%)" %
                    (phase, name, log.recovered, log.dropped, share))
-        elif injected and log.dropped:
+        elif log.dropped:
             print("# %s %s: only %d leaks injected, not judged" % (phase, name, log.dropped))
     tap.ok(not jobs.errors, "%s jobs: %s" % (phase, " ".join("%s %d times" % r for r in jobs.runs.items())))
     for error in jobs.errors: print("# " + error.replace("\n", "\n# "))
     done, skipped = (sum(getattr(row[1], field) for row in rows) for field in ("done", "skipped"))
     tap.ok(skipped < MOST_SKIPPED / 100 * (done + skipped) or not skipped,
            "%s: %d of %d cycles skipped" % (phase, skipped, done + skipped))
+    return done
 
-def run_phase(tap, table, folder, phase, options, job_options, seconds, expected, injected):
-    servers = [Server(name, os.path.join(folder, phase, name), options.get(name, options[""]), seconds) for name in SERVERS]
-    jobs = Jobs(os.path.join(folder, phase), job_options, time.monotonic() + seconds, expected)
+def run_phase(tap, table, folder, phase, seconds, expected):
+    folder = os.path.join(folder, phase)
+    servers = [Server(name, os.path.join(folder, name), PHASES[phase] + SERVER_PACE, seconds) for name in SERVERS]
+    jobs = Jobs(folder, PHASES[phase] + JOB_PACE, time.monotonic() + seconds, expected)
     jobs.start()
     while time.monotonic() < jobs.until:
         for server in servers: server.sample()
         time.sleep(min(1.0, seconds / 100))
     for server in servers: server.end()
     jobs.join()
-    judge(tap, table, phase, seconds, servers, jobs, injected)
+    return judge(tap, table, phase, seconds, servers, jobs)
 
 def main():
     folder = tempfile.mkdtemp(prefix="reclaim-test-soak-")
@@ -240,8 +260,8 @@ def main():
             sys.exit(99)
         expected[name] = (status, output)
         shutil.rmtree(os.path.join(folder, "plain-" + name))
-    run_phase(tap, table, folder, "reclaim", {"": "drop-free=10,collect-every-ms=100", "nginx": "collect-every-ms=100"}, "collect-every-ms=20", SECONDS / 2, expected, True)
-    run_phase(tap, table, folder, "condemn", {"": "check=condemn,collect-every-ms=100"}, "check=condemn,collect-every-ms=20", SECONDS / 2, expected, False)
+    done = sum(run_phase(tap, table, folder, phase, SECONDS / len(PHASES), expected) for phase in PHASES)
+    tap.ok(done >= LEAST_CYCLES_IN_ALL * SECONDS, "%d collections in all, at least %d" % (done, LEAST_CYCLES_IN_ALL * SECONDS))
     print("1..%d" % tap.count)
     table.insert(0, ("phase", "program", "work", "cycles", "skipped", "why", "pause ms", "MiB half > half", "dropped", "recovered", "false"))
     widths = [max(len(str(row[i])) for row in table) for i in range(len(table[0]))]
