@@ -36,6 +36,12 @@ PRESSURE(given_back, "given-back", "give_back")
 PRESSURE_BY_DESIGN(steady_heap, "steady")
 PRESSURE(growing_heap, "growing", "back_off")
 PRESSURE(queue, "queue", "wipe_dead", .cycles = 10)
+/* The option is the remedy. */
+static const struct hazard reused = {
+    .command.argv = {"reused"}, .command.options = "free=quarantine,reclaim=on", .cycles = 40};
+static const struct hazard reused_at_once = {.command.argv = {"reused"}, .cycles = 40};
+Test(holds, reused_addresses, .timeout = 150) { hazard_holds(&reused); }
+Test(can_fail, reused_addresses, .timeout = 150) { hazard_can_fail(&reused_at_once); }
 PRESSURE(dead_stack, "dead-stack", "unused_stack")
 PRESSURE(adjacent_stack, "adjacent", "stack_bounds")
 PRESSURE_BY_DESIGN(random_bits, "bits")
