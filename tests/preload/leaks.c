@@ -54,7 +54,7 @@ Test(leaks, freed_by_eight_threads, .timeout = 120) { freed("8"); }
 /* The injector */
 
 static void inject(struct command command) {
-  command.seconds = 100;
+  command.seconds = 150;
   struct run plain = run_command(&command);
   expect_success(&plain);
 
@@ -83,14 +83,14 @@ static void inject(struct command command) {
   run_discard(&off);
 }
 
-Test(injector, lua, .timeout = 180) {
+Test(injector, lua, .timeout = 460) {
   inject((struct command){.argv = {"lua5.4", "@INPUTS@/steady.lua"}});
 }
 
-Test(injector, sqlite, .timeout = 180) {
+Test(injector, sqlite, .timeout = 460) {
   inject((struct command){.argv = {"sh", "@INPUTS@/steady-sqlite.sh"}});
 }
 
-Test(injector, redis, .timeout = 180) {
+Test(injector, redis, .timeout = 460) {
   inject((struct command){.argv = {"sh", "@INPUTS@/steady-redis.sh"}});
 }
