@@ -24,10 +24,11 @@
 # connections to their pools. After 8 s under load and a pause 28 words of live memory led to dropped
 # blocks, three of them each to all of the 10,000 that were left, which had four such targets each.
 # redis has them in Lua's heap: the gray list's links in tables, and the unused part of its stack.
-# So nginx got back 43 to 50 % of what was dropped, redis 68 to 98 %, and both grew; neither
-# confirm=1 nor zero=on changes that much (nginx: 50 and 55 %). No root is to blame, and a real leak, of
-# blocks of one kind, has no such chains. Under free=quarantine an address is not used again while a
-# word leads there, chains end where they began, and 99 % come back.
+# So nginx got back 43 to 50 % of what was dropped, redis 68 to 76 % after 10 to 150 s (up to 98 % in
+# other runs), and both grew; neither confirm=1 nor zero=on changes that much (nginx: 44 and 54 %). No
+# root is to blame. Real leaks can do the same, which is a limit of free=trust: tests/programs/reused.c.
+# Under free=quarantine an address is not used again while a word leads there, chains end where they
+# began, and 99 % come back.
 import collections, os, re, shutil, signal, statistics, subprocess, sys, tempfile, threading, time
 
 SECONDS = float(os.environ["RECLAIM_SOAK_SECONDS"])
