@@ -4,7 +4,7 @@
    that ask for it. Alignments are checked. */
 #include "micro.h"
 
-enum { SLOTS = 3000, MOST = 2000, TURNS = 6000000 };
+enum { SLOTS = 3000, MOST = 2000, TURNS = 3000000 };
 
 static void *get_aligned(size_t alignment, size_t size, unsigned way) {
   void *block = NULL;

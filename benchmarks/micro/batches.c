@@ -6,7 +6,7 @@
    every seventh first. Sizes of 8 to 1000 bytes. Nothing is shared. */
 #include "micro.h"
 
-enum { SIZES = 40, BATCHES = 3, BLOCKS = 60000, ROUNDS = 170 };
+enum { SIZES = 40, BATCHES = 3, BLOCKS = 60000, ROUNDS = 36 };
 
 struct batch {
   unsigned count;

@@ -4,7 +4,7 @@
    written to once, so the time shows how often memory goes back to the kernel and comes again. */
 #include "micro.h"
 
-enum { SLOTS = 20, TURNS = 700, PAGE = 4096 };
+enum { SLOTS = 20, TURNS = 350, PAGE = 4096 };
 static const size_t mebibyte = 1 << 20;
 
 uint64_t run_big(unsigned threads, unsigned percent) {

@@ -9,7 +9,7 @@
 
 #include <stdatomic.h>
 
-enum { SHARED = 1000, KEPT = 200, TREES = 24000, GENERATIONS = 12, DEEPEST = 5, LARGEST = 20000 };
+enum { SHARED = 1000, KEPT = 200, TREES = 8000, GENERATIONS = 12, DEEPEST = 5, LARGEST = 20000 };
 
 struct node {
   uint64_t value;

@@ -6,7 +6,7 @@
    it. */
 #include "micro.h"
 
-enum { STRINGS = 400, LONGEST = 3000, ARRAYS = 30, LARGEST = 1 << 20, APPENDS = 9000000 };
+enum { STRINGS = 400, LONGEST = 3000, ARRAYS = 30, LARGEST = 1 << 20, APPENDS = 4000000 };
 
 struct text {
   char *bytes;

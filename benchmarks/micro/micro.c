@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <unistd.h>
 
 enum { MOST_THREADS = 64 };
 
@@ -26,6 +27,7 @@ static const struct {
     {"phase", run_phase},
     {"remote", run_remote},
     {"server", run_server},
+    {"settle", run_settle},
     {"sizes", run_sizes},
     {"threads", run_threads},
     {"tiny", run_tiny},
@@ -36,6 +38,16 @@ enum { WORKLOADS = sizeof workloads / sizeof *workloads };
 void give_up(const char *what) {
   fprintf(stderr, "micro: failed: %s\n", what);
   exit(1);
+}
+
+void show_step(const char *name, uint64_t live_bytes) {
+  long total, pages = 0;
+  FILE *file = fopen("/proc/self/statm", "re");
+  if (file == NULL || fscanf(file, "%ld %ld", &total, &pages) != 2) give_up("/proc/self/statm");
+  fclose(file);
+  printf("step %s %ld %llu\n", name, pages * (sysconf(_SC_PAGESIZE) / 1024),
+         (unsigned long long)live_bytes / 1024);
+  fflush(stdout);
 }
 
 struct share {

@@ -15,8 +15,8 @@
 typedef uint64_t run_workload(unsigned threads, unsigned percent);
 
 run_workload run_active_sharing, run_aligned, run_batches, run_big, run_graphs, run_growth,
-    run_mixed, run_nbody, run_passive_sharing, run_phase, run_remote, run_server, run_sizes,
-    run_threads, run_tiny, run_zeroed;
+    run_mixed, run_nbody, run_passive_sharing, run_phase, run_remote, run_server, run_settle,
+    run_sizes, run_threads, run_tiny, run_zeroed;
 
 /* Says on stderr what went wrong and ends the process with status 1. */
 _Noreturn void give_up(const char *what);
@@ -25,6 +25,10 @@ _Noreturn void give_up(const char *what);
    one when it is the only one; returns the sum of the results. */
 uint64_t run_in_threads(unsigned threads, uint64_t (*work)(unsigned index, void *argument),
                         void *argument);
+
+/* Prints how much memory is resident and how much of it the workload holds: "step NAME RESIDENT
+   LIVE" in KiB. Steps are not a part of the result that is compared. */
+void show_step(const char *name, uint64_t live_bytes);
 
 /* A share of full for one of so many threads, at least 1. */
 static inline uint64_t share_of(uint64_t full, unsigned percent, unsigned threads) {

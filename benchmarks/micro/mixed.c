@@ -5,7 +5,7 @@
    and again and again replaces one at random. Nothing is shared. */
 #include "micro.h"
 
-enum { SLOTS = 40000, LEAST = 8, MOST = 1000, TURNS = 11000000 };
+enum { SLOTS = 40000, LEAST = 8, MOST = 1000, TURNS = 8000000 };
 
 struct slot {
   void *block;

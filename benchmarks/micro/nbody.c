@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-enum { BODIES = 24000, STEPS = 5, DEEPEST = 40 };
+enum { BODIES = 35000, STEPS = 5, DEEPEST = 40 };
 static const double reach = 0.7, time_step = 0.001, softening = 1e-4;
 
 struct body {

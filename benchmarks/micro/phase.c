@@ -5,31 +5,19 @@
    at random, and the next phase asks for another size, so that the survivors of each phase keep
    whole pages from being used. Two kinds of phases: in the first five one block in 5000 survives;
    after them 95 % are freed at random, twice with another mix. After each step a line "step NAME
-   RESIDENT LIVE" in KiB, the last one a second after the last free. */
+   RESIDENT LIVE" in KiB. */
 #include "micro.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
-enum { BLOCKS = 1500000, BYTES = BLOCKS * 40, SETTLE_MICROSECONDS = 1000000 };
+enum { BLOCKS = 1500000, BYTES = BLOCKS * 40 };
 
 static struct {
   uint32_t *block[BLOCKS];
   uint64_t state, live, sum;
 } heap = {.state = 1};
 
-static long resident(void) {
-  long total, pages = 0;
-  FILE *file = fopen("/proc/self/statm", "re");
-  if (file == NULL || fscanf(file, "%ld %ld", &total, &pages) != 2) give_up("/proc/self/statm");
-  fclose(file);
-  return pages * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
-static void show(const char *name) {
-  printf("step %s %ld %llu\n", name, resident(), (unsigned long long)heap.live / 1024);
-  fflush(stdout);
-}
+static void show(const char *name) { show_step(name, heap.live); }
 
 /* Puts blocks of sizes from least to most into the first slots, whatever they hold now being left
    to live on unseen, until bytes are allocated or there are no more slots. */
@@ -83,7 +71,5 @@ uint64_t run_phase(unsigned threads, unsigned percent) {
       if (random_below(&heap.state, 20) != 0) drop(k);
     show(mixes[i].freed);
   }
-  usleep(SETTLE_MICROSECONDS);
-  show("second-later");
   return heap.sum;
 }

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-enum { BATCH = 2000, QUEUE = 16, LEAST = 16, MOST = 400, BLOCKS = 9000000 };
+enum { BATCH = 2000, QUEUE = 16, LEAST = 16, MOST = 400, BLOCKS = 8000000 };
 
 struct batch {
   size_t size[BATCH];

@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-enum { BLOCKS = 5000, LEAST = 10, MOST = 500, LIVES = 60, TURNS = 110000 };
+enum { BLOCKS = 5000, LEAST = 10, MOST = 500, LIVES = 60, TURNS = 180000 };
 
 struct chain {
   pthread_t successor;

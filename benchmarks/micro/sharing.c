@@ -8,7 +8,7 @@
    the sharing alive. */
 #include "micro.h"
 
-enum { SIZE = 8, WRITES = 2000, BLOCKS = 300000, MOST_THREADS = 64 };
+enum { SIZE = 8, WRITES = 1000, BLOCKS = 1000000, ROUNDS = 8, MOST_THREADS = 64 };
 
 struct task {
   unsigned threads, percent;
@@ -19,7 +19,7 @@ static uint64_t write_much(unsigned index, void *argument) {
   struct task *task = argument;
   uint64_t sum = 0;
   free(task->given[index]);
-  for (uint64_t n = share_of(BLOCKS, task->percent, task->threads); n > 0; n--) {
+  for (uint64_t n = share_of(BLOCKS / ROUNDS, task->percent, task->threads); n > 0; n--) {
     volatile unsigned char *block = get(SIZE);
     for (int i = 0; i < SIZE; i++) block[i] = (unsigned char)(n + (unsigned)i);
     for (int i = 0; i < WRITES; i++) block[i % SIZE]++;
@@ -29,13 +29,23 @@ static uint64_t write_much(unsigned index, void *argument) {
   return sum;
 }
 
+static uint64_t run_rounds(unsigned threads, unsigned percent, unsigned given) {
+  void *kept[ROUNDS];
+  uint64_t sum = 0;
+  for (unsigned round = 0; round < ROUNDS; round++) {
+    struct task task = {threads, percent, {NULL}};
+    kept[round] = get(SIZE);
+    for (unsigned i = 0; i < given; i++) task.given[i] = get(SIZE);
+    sum += run_in_threads(threads, write_much, &task);
+  }
+  for (unsigned round = 0; round < ROUNDS; round++) free(kept[round]);
+  return sum;
+}
+
 uint64_t run_active_sharing(unsigned threads, unsigned percent) {
-  struct task task = {threads, percent, {NULL}};
-  return run_in_threads(threads, write_much, &task);
+  return run_rounds(threads, percent, 0);
 }
 
 uint64_t run_passive_sharing(unsigned threads, unsigned percent) {
-  struct task task = {threads, percent, {NULL}};
-  for (unsigned i = 0; i < threads; i++) task.given[i] = get(SIZE);
-  return run_in_threads(threads, write_much, &task);
+  return run_rounds(threads, percent, threads);
 }

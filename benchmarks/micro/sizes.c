@@ -8,7 +8,7 @@
 
 #include <stdatomic.h>
 
-enum { SLOTS = 3000, LEAST = 8, MOST = 16000, TURNS = 5000000, PLACES = 64, MOST_THREADS = 64 };
+enum { SLOTS = 3000, LEAST = 8, MOST = 16000, TURNS = 2500000, PLACES = 64, MOST_THREADS = 64 };
 
 struct block {
   uint64_t value;

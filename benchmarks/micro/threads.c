@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-enum { THREADS = 30000 };
+enum { THREADS = 20000 };
 
 static void *allocate_once(void *argument) {
   uint64_t number = (uintptr_t)argument;

@@ -5,7 +5,7 @@
    part. An allocator that knows which memory is fresh from the kernel need not clear it. */
 #include "micro.h"
 
-enum { SLOTS = 3000, LEAST = 16, MOST = 2000, LARGE = 65536, TURNS = 6000000 };
+enum { SLOTS = 3000, LEAST = 16, MOST = 2000, LARGE = 65536, TURNS = 4000000 };
 
 uint64_t run_zeroed(unsigned threads, unsigned percent) {
   (void)threads;

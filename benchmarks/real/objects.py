@@ -23,7 +23,7 @@ def insert(root, key):
 
 def main(percent):
     state, checked = 1, 0
-    for part in range(max(1, percent // 10)):
+    for part in range(max(1, percent // 4)):
         root, groups = Node(1 << 29), {}
         for i in range(3500):
             state = (state * 1103515245 + 12345) & 0x3fffffff

@@ -9,6 +9,7 @@ import os
 import platform
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -43,6 +44,8 @@ def arguments():
                         help="one more library, another build of Reclaim perhaps")
     parser.add_argument("--no-share", action="store_true", help="no perf: do not measure the share")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the runs")
+    parser.add_argument("--time", choices=["wall", "cpu"],
+                        help="what counts, for all workloads alike (each has its own)")
     parser.add_argument("--list", action="store_true", help="name the workloads")
     given = parser.parse_args()
     given.percent = given.percent or (QUICK if given.quick else FULL)
@@ -70,6 +73,14 @@ def machine():
         pass
     return (f"{len(os.sched_getaffinity(0))} processors, {model}; Linux {platform.release()}; "
             f"{' '.join(platform.libc_ver())}; transparent huge pages: {huge}")
+
+
+def commit():
+    """The commit of the sources, and whether they were changed since."""
+    done = subprocess.run(["git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe",
+                           "--always", "--dirty"], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True, check=False)
+    return done.stdout.strip() or "no commit of git's"
 
 
 class Bench:
@@ -171,6 +182,8 @@ def main():
         print("\n".join(f"{w.name:18} {w.group}" for w in everything))
         return 0
     chosen = workloads.select(everything, split(given.only))
+    for workload in chosen:
+        workload.time = given.time or workload.time
     for name in ("RECLAIM", "LD_PRELOAD"):
         os.environ.pop(name, None)
     found, absent = allocators.choose(os.path.join(build, ".libs", "libreclaim.so"),
@@ -178,8 +191,9 @@ def main():
     for line in missing + absent:
         say(line)
     with tempfile.TemporaryDirectory(prefix="reclaim-bench-") as directory:
-        bench = Bench(given, Runner(os.path.join(build, "benchmarks", "suite", "launch"), directory),
-                      chosen, found)
+        runner = Runner(os.path.join(build, "benchmarks", "suite", "launch"), directory)
+        runner.check()
+        bench = Bench(given, runner, chosen, found)
         bench.warm_up()
         if not given.no_share:
             bench.measure_shares()
@@ -188,12 +202,13 @@ def main():
         differences = bench.starts()
     heading = [time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()) + ", " + machine(),
                f"{bench.figures.rounds()} rounds at {given.percent} % of the work"]
-    heading += [f"{a.name:14} {a.version()}" for a in found] + missing + absent
+    heading += [f"{a.name:14} {a.version()}" for a in found]
+    heading += ["Reclaim's sources are at " + commit()] + missing + absent
     report = Report(bench.figures, heading)
+    report.write_csv(given.out)
     text = report.text(differences)
     with open(os.path.join(given.out, "table.txt"), "w", encoding="utf-8") as file:
         file.write(text)
-    report.write_csv(given.out)
     print(text)
     print(plots.draw(bench.figures, given.out))
     print(f"Everything stands in {given.out}, {time.monotonic() - began:.0f} s after the start.")

@@ -52,7 +52,7 @@ class Figures:
                        if i in others and value(others[i]) > 0])
 
     def times(self, workload, name, base=BASE):
-        if workload.group == "phase":
+        if workload.is_timeless:
             return None
         return self.ratios(workload, name, workload.seconds, base)
 
@@ -70,19 +70,22 @@ class Figures:
             "micro, 2 and 4 threads": lambda w: w.group == "micro" and w.threads > 1,
             "every free remote": lambda w: getattr(w, "remote", False),
             "5 to 25 MiB blocks": lambda w: w.group == "big",
-            "worst single workload": lambda w: w.group != "phase",
+            "worst single workload": lambda w: not w.is_timeless,
+            "threads made and ended": lambda w: w.name.startswith("threads-"),
             "size-mix change": lambda w: w.group == "phase",
         }[group]
         return [w for w in self.workloads if chosen(w)]
 
     def group(self, group, name, ratios):
-        """One figure for the group, and the workload that it is of when it is the worst."""
+        """One figure for the group; and where it is that of the worst workload, all of them with
+        their figures, the worst first."""
         medians = [(r.median, w.name) for w in self.members(group) if (r := ratios(w, name))]
         if not medians:
-            return None, None
+            return None, []
         if group in ("real, other, each", "worst single workload"):
-            return max(medians)
-        return geomean([m for m, _ in medians]), None
+            medians.sort(reverse=True)
+            return medians[0][0], medians
+        return geomean([m for m, _ in medians]), []
 
     def noise(self, group, name):
         """Half of what lies between the least and the most ratio: the median over the group."""

@@ -74,7 +74,7 @@ class Inputs:
             known = ["".join(rng.choice(letters[:6 + i % 20]) for _ in range(2 + i % 9))
                      for i in range(30000)]
             with open(path, "w", encoding="ascii") as out:
-                for number in range(percent * 450):
+                for number in range(percent * 250):
                     line = [known[int(len(known) ** rng.random()) - 1]
                             for _ in range(rng.randrange(4, 16))]
                     out.write(f"{number} {' '.join(line)} {rng.randrange(100000)}\n")
@@ -88,7 +88,7 @@ class Inputs:
                 out.write("#define _GNU_SOURCE 1\n")
                 for header in HEADERS.split():
                     out.write(f"#if __has_include(<{header}>)\n#include <{header}>\n#endif\n")
-                for i in range(max(1, percent * 45 // 100)):
+                for i in range(max(1, percent * 22 // 100)):
                     size = i % 5 + 1
                     out.write((FUNCTION % (size, size, size)).replace("@", str(i)))
             subprocess.run(["gcc", "-E", source, "-o", path], check=True)

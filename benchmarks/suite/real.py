@@ -54,16 +54,16 @@ def compiler_proper():
 
 def programs(inputs):
     with open(script("tables.sql"), encoding="ascii") as file:
-        sql = file.read()
+        sql = " " + file.read()  # what begins with a dash is taken for an option
     return [
         Real("lua", "lua5.4", "lua5.4", lambda n: [script("objects.lua"), str(n)]),
         Real("python", "python3.11" if find("python3.11") else "python3", "python3",
-             lambda n: ["-E", "-S", "-B", script("objects.py"), str(n)],
+             lambda n: ["-S", "-B", script("objects.py"), str(n)],
              environment={"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0"}),
         Real("perl", "perl", "perl", lambda n: [script("words.pl"), inputs.words(n)],
              make=inputs.words, environment={"PERL_HASH_SEED": "0"}),
         Real("sqlite3", "sqlite3", "sqlite3",
-             lambda n: [":memory:", sql.replace("ROWS", str(n * 1800))]),
+             lambda n: [":memory:", sql.replace("ROWS", str(n * 1500))]),
         Real("gawk", "gawk", "gawk", lambda n: ["-f", script("words.awk"), inputs.words(n)],
              make=inputs.words, environment={"LC_ALL": "C"}),
         Real("cc1", compiler_proper(), "gcc",
@@ -72,6 +72,6 @@ def programs(inputs):
         Real("git", "git", "git",
              lambda n: ["-C", inputs.repository(n), "repack", "-a", "-d", "-f", "-q", "--threads=2"],
              make=inputs.repository, time="wall", environment=inputs.git_environment),
-        Real("xz", "xz", "xz-utils", lambda n: ["-6", "-T1", "-c", inputs.words(n)],
-             make=inputs.words),
+        Real("xz", "xz", "xz-utils", lambda n: ["-6", "-T1", "-c", inputs.words(max(1, n // 2))],
+             make=lambda n: inputs.words(max(1, n // 2))),
     ]

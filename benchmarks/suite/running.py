@@ -56,14 +56,27 @@ class Runner:
         self.launch = os.path.abspath(launch)
         self.directory = os.path.abspath(directory)
 
-    def start(self, command, allocator, extra, folder, stdin=None):
+    def check(self):
+        """dd's buffer is a peak that is known: what it adds must be what launch reports."""
+        class Plain:
+            environment = staticmethod(dict)
+        peaks = []
+        for size in (1, 65):
+            process = self.start(["dd", "if=/dev/zero", "of=/dev/null", f"bs={size}M", "count=1"],
+                                 Plain, {}, self.directory)
+            process.wait()
+            peaks.append(self.finish(process, self.directory)[2] / 2**20)
+        if not 63 < peaks[1] - peaks[0] < 65:
+            raise SystemExit(f"bench: 64 MiB more were measured as {peaks[1] - peaks[0]:.1f} MiB")
+
+    def start(self, command, allocator, extra, folder):
         settings = {**allocator.environment(), **extra}
         with open(os.path.join(folder, "stdout"), "wb") as out, \
              open(os.path.join(folder, "stderr"), "wb") as err:
             return subprocess.Popen(
                 [self.launch, os.path.join(folder, "used"),
                  *[f"{name}={value}" for name, value in settings.items()], "--", *command],
-                stdin=stdin or subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder,
                 start_new_session=True)
 
     def finish(self, process, folder, may_end_by=()):
@@ -78,18 +91,14 @@ class Runner:
     def program(self, workload, allocator, percent):
         """Runs a program to its end."""
         with tempfile.TemporaryDirectory(dir=self.directory) as folder:
-            stdin = open(workload.stdin, "rb") if workload.stdin else None
             before = busy_seconds()
-            process = self.start(workload.command(percent), allocator, workload.environment, folder,
-                                 stdin)
+            process = self.start(workload.command(percent), allocator, workload.environment, folder)
             try:
                 process.wait(timeout=DEADLINE)
             except subprocess.TimeoutExpired:
                 raise Failed(f"not done after {DEADLINE} s") from None
             finally:
                 end_session(process)
-                if stdin:
-                    stdin.close()
             foreign = busy_seconds() - before
             wall, cpu, peak = self.finish(process, folder)
             steps, digest = [], hashlib.sha256()

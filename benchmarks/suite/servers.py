@@ -75,7 +75,7 @@ def load_memcached(address, percent):
     payloads = []
     for connection in range(CONNECTIONS):
         requests = []
-        for i in range(percent * 900):
+        for i in range(percent * 500):
             key = b"key:%d:%d" % (connection, i * 7919 % 20000)
             size = i * 31 % 700
             requests.append(b"set %s 0 0 %d\r\n%s\r\nget %s\r\n" % (key, size, b"v" * size, key))
@@ -120,7 +120,7 @@ def load_nginx(address, percent):
     payloads = []
     for connection in range(CONNECTIONS):
         requests = []
-        for i in range(percent * 90):
+        for i in range(percent * 250):
             path = paths[i % len(paths)]
             path = path % i if b"%d" in path else path
             encoding = b"Accept-Encoding: gzip\r\n" if i % 12 == 1 else b""

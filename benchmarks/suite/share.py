@@ -11,15 +11,14 @@ import signal
 import subprocess
 import tempfile
 
-FREQUENCY = 1000
+FREQUENCY = 2000
 LEAST_SAMPLES = 100
 OF_MALLOC = re.compile(
-    r"^(__)?(libc_|GI_)*(malloc|free|cfree|calloc|realloc|reallocarray|memalign|aligned_alloc|"
-    r"posix_memalign|valloc|pvalloc)$|"
-    r"^_int_(malloc|free|realloc|memalign)|^_mid_memalign|^malloc_consolidate|^unlink_chunk|"
-    r"^sysmalloc|^systrim|^heap_trim|^tcache_|^arena_get|^checked_request2size|^(new|delete)_heap|"
-    r"^__(lib)?c?_?(malloc|free)_|^munmap_chunk|^mremap_chunk|^malloc_usable_size|^ptmalloc|"
-    r"^alloc_perturb|^free_perturb|^__default_morecore|^__glibc_morecore|^__malloc_")
+    r"(__libc_|__GI___|__)?(malloc|c?free|calloc|realloc|reallocarray|memalign|aligned_alloc|"
+    r"posix_memalign|valloc|pvalloc|malloc_usable_size)$|"
+    r"_int_(malloc|free|realloc|memalign)|_mid_memalign|malloc_consolidate|unlink_chunk|sysmalloc|"
+    r"systrim|heap_trim|(new|delete|grow|shrink)_heap|tcache_|arena_get|munmap_chunk|mremap_chunk|"
+    r"ptmalloc_|alloc_perturb|free_perturb|__(default|glibc)_morecore|__malloc_")
 
 
 class Unmeasured(Exception):
@@ -34,7 +33,8 @@ def from_report(text):
         fields = [field.strip() for field in line.split("|")]
         if len(fields) != 3 or not fields[0].endswith("%"):
             continue
-        overhead, of, symbol = float(fields[0][:-1]), fields[1], fields[2].split("] ")[-1]
+        overhead, of = float(fields[0][:-1]), fields[1]
+        symbol = fields[2].split("] ")[-1].split("@")[0]
         total += overhead
         if of.startswith("libc"):
             resolved = resolved or symbol.startswith("_int_")

@@ -4,7 +4,7 @@
 class Workload:
     """A program to be measured. The time that counts is the processor's where one thread does all
     the work, since that is disturbed least, and the wall's where several do."""
-    stdin = None
+    is_timeless = False  # memory alone is measured
     server = None
 
     def __init__(self, name, group, threads, time, environment=None):

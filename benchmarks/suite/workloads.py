@@ -11,8 +11,9 @@ MICRO = [
     ("batches", (1, 2, 4)), ("graphs", (1, 2, 4)), ("sizes", (1, 2, 4)), ("growth", (1,)),
     ("zeroed", (1,)), ("aligned", (1,)), ("threads", (1, 2)), ("active-sharing", (2,)),
     ("passive-sharing", (2,)), ("remote", (2, 4)), ("big", (1,)), ("phase", (1,)),
+    ("settle", (1,)),
 ]
-GROUPS = {"big": "big", "phase": "phase"}
+GROUPS = {"big": "big", "phase": "phase", "settle": "settle"}
 # What threads=1 means there is one of a time: the main thread waits for it.
 WALL_TIME = {"threads", "server"}
 
@@ -23,6 +24,7 @@ class Micro(Workload):
                          GROUPS.get(name, "micro"), threads,
                          "cpu" if threads == 1 and name not in WALL_TIME else "wall")
         self.remote = name == "remote"
+        self.is_timeless = name in ("phase", "settle")
         self.program, self.argument = program, name
 
     def command(self, percent):
