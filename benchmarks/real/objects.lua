@@ -1,5 +1,6 @@
--- objects.lua PERCENT: tables and strings that come and go: binary trees as in the Computer Language
--- Benchmarks Game (after Boehm's GCBench), a map of records with text keys, strings put together.
+-- objects.lua PERCENT: tables and strings that come and go: binary trees as in the Computer
+-- Language Benchmarks Game (after Boehm's GCBench), a map of records with text keys, strings put
+-- together.
 local percent = tonumber(arg[1])
 
 local function tree(depth)

@@ -1,8 +1,8 @@
 """figures.py: from samples to ratios, and from those to the figures of the groups.
 
 A ratio is that of two runs of one round, which stood next to each other; what is told of a
-workload is the median of the rounds' ratios, with the least and the most; what is told of a group is
-the geometric mean of its workloads' medians."""
+workload is the median of the rounds' ratios, with the least and the most; what is told of a group
+is the geometric mean of its workloads' medians."""
 import math
 import statistics
 from collections import namedtuple

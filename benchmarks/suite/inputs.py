@@ -4,14 +4,16 @@ import random
 import shutil
 import subprocess
 
-HEADERS = """arpa/inet.h assert.h complex.h ctype.h dirent.h dlfcn.h elf.h errno.h fcntl.h fenv.h fnmatch.h
-ftw.h glob.h grp.h iconv.h ifaddrs.h inttypes.h langinfo.h limits.h link.h locale.h malloc.h math.h
-mqueue.h net/if.h netdb.h netinet/in.h netinet/tcp.h nl_types.h poll.h pthread.h pwd.h regex.h sched.h
-search.h semaphore.h setjmp.h signal.h spawn.h stdarg.h stdatomic.h stdio.h stdlib.h string.h strings.h
-sys/epoll.h sys/ioctl.h sys/ipc.h sys/mman.h sys/mount.h sys/msg.h sys/prctl.h sys/ptrace.h
-sys/resource.h sys/select.h sys/sem.h sys/shm.h sys/socket.h sys/stat.h sys/time.h sys/types.h sys/uio.h
-sys/un.h sys/wait.h syslog.h termios.h tgmath.h threads.h time.h ucontext.h unistd.h utime.h wchar.h
-wctype.h wordexp.h linux/bpf.h linux/ethtool.h linux/fs.h linux/input.h linux/kvm.h linux/nl80211.h
+HEADERS = """arpa/inet.h assert.h complex.h ctype.h dirent.h dlfcn.h elf.h errno.h fcntl.h fenv.h
+fnmatch.h ftw.h glob.h grp.h iconv.h ifaddrs.h inttypes.h langinfo.h limits.h link.h
+locale.h malloc.h math.h mqueue.h net/if.h netdb.h netinet/in.h netinet/tcp.h
+nl_types.h poll.h pthread.h pwd.h regex.h sched.h search.h semaphore.h setjmp.h
+signal.h spawn.h stdarg.h stdatomic.h stdio.h stdlib.h string.h strings.h
+sys/epoll.h sys/ioctl.h sys/ipc.h sys/mman.h sys/mount.h sys/msg.h sys/prctl.h
+sys/ptrace.h sys/resource.h sys/select.h sys/sem.h sys/shm.h sys/socket.h sys/stat.h
+sys/time.h sys/types.h sys/uio.h sys/un.h sys/wait.h syslog.h termios.h tgmath.h
+threads.h time.h ucontext.h unistd.h utime.h wchar.h wctype.h wordexp.h linux/bpf.h
+linux/ethtool.h linux/fs.h linux/input.h linux/kvm.h linux/nl80211.h
 linux/perf_event.h linux/pkt_cls.h linux/videodev2.h"""
 
 # A function of the generated C file: @ is its number.
@@ -104,11 +106,12 @@ class Inputs:
             history = []
             for number in range(max(2, percent * 12)):
                 history.append("commit refs/heads/main\n"
-                               f"committer author <author@example.org> {1000000000 + number} +0000\n"
-                               f"data 7\nchange\n\n")
+                               "committer author <author@example.org> "
+                               f"{1000000000 + number} +0000\ndata 7\nchange\n\n")
                 changed = range(100) if number == 0 else rng.sample(range(100), 3)
                 for i in changed:
-                    files[i][rng.randrange(len(files[i]))] = f"new {rng.randrange(10 ** 6)} {number}"
+                    line = f"new {rng.randrange(10 ** 6)} {number}"
+                    files[i][rng.randrange(len(files[i]))] = line
                     body = "\n".join(files[i]) + "\n"
                     history.append(f"M 100644 inline folder{i % 7}/file{i}\n"
                                    f"data {len(body)}\n{body}\n")

@@ -19,7 +19,8 @@ set xtics rotate by -50 scale 0
 set yrange [0:{highest}]
 set ylabel 'ratio to glibc, less is better'
 set datafile missing '-'
-plot 1 with lines lc rgb '#444444' notitle, for [i=2:{columns}] '{data}' using i:xtic(1) title columnheader(i)
+plot 1 with lines lc rgb '#444444' notitle, \\
+  for [i=2:{columns}] '{data}' using i:xtic(1) title columnheader(i)
 """
 TERMINALS = {
     "svg": "svg size 1500,560 font 'sans,12' background rgb 'white'",

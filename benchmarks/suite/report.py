@@ -116,7 +116,7 @@ class Report:
         if not steps.get(BASE):
             return
         self.say()
-        self.say(f"Resident memory in the workload {workload.name}, MiB, and in brackets to what is live")
+        self.say(f"Resident memory in {workload.name}, MiB, and in brackets to what is live")
         self.say(f"{'':{NAME}} {'live':>7}" + "".join(f"{name:>15}" for name in names))
         for i, (step, _, live) in enumerate(steps[BASE]):
             row = f"{step:{NAME}} {live / 2**20:7.1f}"
@@ -130,8 +130,8 @@ class Report:
             self.say(row)
         for step, resident, live in steps.get(OURS, []) if workload.group == "settle" else []:
             if step == "second-later" and live:
-                self.say(f"{OURS}, a second after the peak was freed: {resident / live:.2f}, at most "
-                         f"{bounds.SETTLED:.2f}: "
+                self.say(f"{OURS}, a second after the peak was freed: {resident / live:.2f}, "
+                         f"at most {bounds.SETTLED:.2f}: "
                          + verdict(resident / live, (bounds.SETTLED, bounds.SETTLED_AIM)))
 
     def starts(self, differences):
@@ -156,7 +156,7 @@ class Report:
         for (workload, name), reason in self.figures.failures.items():
             self.say(f"FAILED: {workload} under {name}: {reason}")
         for name, reason in self.figures.why_unmeasured.items():
-            self.say(f"share of malloc not measured: {name}: {reason}")
+            self.say(f"share of malloc not measured, so it counts as other: {name}: {reason}")
 
     def text(self, differences):
         figures = self.figures
@@ -175,7 +175,8 @@ class Report:
         return "\n".join(self.lines) + "\n"
 
     def write_csv(self, directory):
-        with open(os.path.join(directory, "samples.csv"), "w", newline="", encoding="utf-8") as file:
+        samples, ratios = (os.path.join(directory, name) for name in ("samples.csv", "ratios.csv"))
+        with open(samples, "w", newline="", encoding="utf-8") as file:
             out = csv.writer(file)
             out.writerow(["workload", "allocator", "round", "wall_s", "cpu_s", "peak_bytes",
                           "disturbed", "digest"])
@@ -183,7 +184,7 @@ class Report:
                 for number, s in sorted(rounds.items()):
                     out.writerow([workload, name, number, s.wall, s.cpu, s.peak, int(s.disturbed),
                                   s.digest])
-        with open(os.path.join(directory, "ratios.csv"), "w", newline="", encoding="utf-8") as file:
+        with open(ratios, "w", newline="", encoding="utf-8") as file:
             out = csv.writer(file)
             out.writerow(["workload", "group", "threads", "malloc_share", "allocator",
                           "time", "time_least", "time_most", "peak", "peak_least", "peak_most"])

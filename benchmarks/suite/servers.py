@@ -1,7 +1,8 @@
 """servers.py: real servers as workloads: how each is started and what load it gets.
 
 What counts is the processor time of the server, from its start to its end, for a fixed number of
-requests; the load runs beside it, under glibc. Servers listen on a socket in the folder of the run."""
+requests; the load runs beside it, under no allocator of ours. Servers listen on a socket in the
+folder of the run."""
 import getpass
 import hashlib
 import os
@@ -29,7 +30,7 @@ class Server(Real):
 
 
 def exchange(address, payloads):
-    """Sends each payload on a connection of its own, all at once; the answers, read to their end."""
+    """Sends each payload on a connection of its own, all at once; the answers, to their end."""
     answers = [b""] * len(payloads)
 
     def talk(i):
