@@ -25,6 +25,7 @@ from running import Failed, Runner
 
 FULL, QUICK = 100, 15  # percent of the work
 STARTS = 25
+LEAST_ROUNDS = 3
 
 
 def arguments():
@@ -32,7 +33,7 @@ def arguments():
     parser.add_argument("--build", default=".", help="the build folder, where all is built")
     parser.add_argument("--out", help="where the results go (BUILD/benchmarks/results)")
     parser.add_argument("--quick", action="store_true", help="small sizes: about 2 minutes")
-    parser.add_argument("--minutes", type=float, help="begin no round that would end later")
+    parser.add_argument("--minutes", type=float, help="begin no round that would end later (15; --quick: 2)")
     parser.add_argument("--rounds", type=int, help="so many rounds, however long they take")
     parser.add_argument("--percent", type=int, help="share of the work (100; --quick: 15)")
     parser.add_argument("--only", default="", metavar="NAME,...",
@@ -147,7 +148,7 @@ class Bench:
             if self.given.rounds:
                 if number >= self.given.rounds:
                     return
-            elif number >= 2 and now + longest > began + self.given.minutes * 60:
+            elif number >= LEAST_ROUNDS and now + longest > began + self.given.minutes * 60:
                 return
 
     def starts(self):

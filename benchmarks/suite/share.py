@@ -1,4 +1,5 @@
 """share.py: which part of a program's cycles is spent in glibc's malloc: by perf, from samples.
+Where there is no perf, callgrind's count of instructions stands in for programs (not for servers).
 
 Counted are the functions of malloc.c by name, for which the debugging symbols of libc are needed
 (package libc6-dbg): most of them are static. What the kernel does because of malloc (page faults,
@@ -13,6 +14,7 @@ import tempfile
 
 FREQUENCY = 2000
 LEAST_SAMPLES = 100
+CALLGRIND_PERCENT = 5
 OF_MALLOC = re.compile(
     r"(__libc_|__GI___|__)?(malloc|c?free|calloc|realloc|reallocarray|memalign|aligned_alloc|"
     r"posix_memalign|valloc|pvalloc|malloc_usable_size)$|"
@@ -28,7 +30,6 @@ class Unmeasured(Exception):
 def from_report(text):
     """The share from what perf report prints: lines "overhead|object|symbol"."""
     total = share = 0.0
-    resolved = False
     for line in text.splitlines():
         fields = [field.strip() for field in line.split("|")]
         if len(fields) != 3 or not fields[0].endswith("%"):
@@ -37,11 +38,10 @@ def from_report(text):
         symbol = fields[2].split("] ")[-1].split("@")[0]
         total += overhead
         if of.startswith("libc"):
-            resolved = resolved or symbol.startswith("_int_")
             share += overhead if OF_MALLOC.match(symbol) else 0
     if total < 50:
         raise Unmeasured("perf report shows no samples")
-    return share / total, resolved
+    return share / total
 
 
 def report(data):
@@ -52,13 +52,10 @@ def report(data):
     if done.returncode != 0:
         raise Unmeasured("perf report: " + done.stderr.strip()[-100:])
     samples = re.search(r"# Samples: ([0-9.]+)([KM]?)", done.stdout)
-    number = float(samples[1]) * {"": 1, "K": 1e3, "M": 1e6}[samples[2]] if samples else 0
-    if number < LEAST_SAMPLES:
-        raise Unmeasured(f"perf took {number:.0f} samples")
-    share, resolved = from_report(done.stdout)
-    if not resolved and share > 0.001 and not has_symbols():
-        raise Unmeasured("perf finds no symbols of malloc.c (package libc6-dbg)")
-    return share
+    taken = float(samples[1]) * {"": 1, "K": 1e3, "M": 1e6}[samples[2]] if samples else 0
+    if taken < LEAST_SAMPLES:
+        raise Unmeasured(f"perf took {taken:.0f} samples")
+    return from_report(done.stdout)
 
 
 def has_symbols():
@@ -81,22 +78,51 @@ def attached(data, process_id):
         perf.wait()
 
 
+def perf_share(runner, workload, allocator, percent, folder):
+    data = os.path.join(folder, "data")
+    if workload.server:
+        runner.server(workload, allocator, percent, lambda pid: attached(data, pid))
+    else:
+        run_under(record_arguments(data), workload, allocator, percent, folder)
+    return report(data)
+
+
+def callgrind_share(workload, allocator, folder):
+    """Of the instructions; at a small size, since callgrind is slow."""
+    data = os.path.join(folder, "data")
+    run_under(["valgrind", "-q", "--tool=callgrind", "--callgrind-out-file=" + data], workload,
+              allocator, CALLGRIND_PERCENT, folder)
+    text = subprocess.run(["callgrind_annotate", "--threshold=100", "--auto=no", data],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                          check=False).stdout
+    total = re.search(r"^ *([0-9,]+) .*PROGRAM TOTALS", text, re.MULTILINE)
+    if not total:
+        raise Unmeasured("callgrind_annotate shows no total")
+    counts = re.findall(r"^ *([0-9,]+) \([^)]*\)  \S*/malloc\.c:\S+ \[", text, re.MULTILINE)
+    return sum(map(number, counts)) / number(total[1])
+
+
+def number(text):
+    return int(text.replace(",", ""))
+
+
+def run_under(tool, workload, allocator, percent, folder):
+    done = subprocess.run(tool + ["--"] + workload.command(percent), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                          check=False, cwd=folder,
+                          env={**os.environ, **allocator.environment(), **workload.environment})
+    if done.returncode != 0:
+        raise Unmeasured(f"{tool[0]}: " + done.stderr.strip()[-100:])
+
+
 def measure(runner, workload, allocator, percent):
     """The share of that workload under glibc."""
-    if not shutil.which("perf"):
-        raise Unmeasured("there is no perf (package linux-perf)")
     if not has_symbols():
         raise Unmeasured("libc has no debugging symbols (package libc6-dbg)")
     with tempfile.TemporaryDirectory(dir=runner.directory) as folder:
-        data = os.path.join(folder, "data")
-        if workload.server:
-            runner.server(workload, allocator, percent, lambda pid: attached(data, pid))
-        else:
-            environment = {**os.environ, **allocator.environment(), **workload.environment}
-            done = subprocess.run(record_arguments(data) + ["--"] + workload.command(percent),
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.PIPE, text=True, check=False, cwd=folder,
-                                  env=environment)
-            if done.returncode != 0:
-                raise Unmeasured("perf record: " + done.stderr.strip()[-100:])
-        return report(data)
+        if shutil.which("perf"):
+            return perf_share(runner, workload, allocator, percent, folder)
+        if shutil.which("valgrind") and not workload.server:
+            workload.prepare(CALLGRIND_PERCENT)
+            return callgrind_share(workload, allocator, folder)
+        raise Unmeasured("there is no perf (package linux-perf)")
