@@ -56,7 +56,5 @@ uint64_t run_settle(unsigned threads, unsigned percent) {
   show_step("second-later", heap.live);
   drop(base);
   drop(more);
-  usleep(SECOND);
-  show_step("all-freed-later", heap.live);
   return heap.sum;
 }

@@ -23,7 +23,7 @@ from inputs import Inputs
 from report import Report
 from running import Failed, Runner
 
-FULL, QUICK = 100, 15  # percent of the work
+FULL, QUICK, WARM_UP = 100, 12, 4  # percent of the work
 STARTS = 25
 LEAST_ROUNDS = 3
 
@@ -35,7 +35,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="small sizes: about 2 minutes")
     parser.add_argument("--minutes", type=float, help="begin no round that would end later (15; --quick: 2)")
     parser.add_argument("--rounds", type=int, help="so many rounds, however long they take")
-    parser.add_argument("--percent", type=int, help="share of the work (100; --quick: 15)")
+    parser.add_argument("--percent", type=int, help="share of the work (100; --quick: 12)")
     parser.add_argument("--only", default="", metavar="NAME,...",
                         help="these workloads: by name, group (real, micro) or pattern")
     parser.add_argument("--allocators", default="", metavar="NAME,...", help="these, and glibc")
@@ -108,10 +108,10 @@ class Bench:
 
     def warm_up(self):
         for workload in self.figures.workloads:
-            workload.prepare(QUICK)
+            workload.prepare(WARM_UP)
             workload.prepare(self.given.percent)
-            for allocator in self.figures.allocators:
-                self.run_once(workload, allocator, QUICK)
+            for allocator in [] if workload.is_timeless else self.figures.allocators:
+                self.run_once(workload, allocator, WARM_UP)
 
     def measure_shares(self):
         for workload in self.figures.workloads:
@@ -125,6 +125,8 @@ class Bench:
 
     def run_round(self, number):
         for workload in self.figures.workloads:
+            if workload.is_timeless and number > LEAST_ROUNDS:
+                continue  # memory hardly varies
             order = list(self.figures.allocators)
             if number == 1:  # glibc's result is the one to compare with
                 self.random.shuffle(order)
