@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "api/blocking.h"
 #include "api/libraries.h"
@@ -31,11 +32,13 @@ static struct {
   uint32_t running;
   uint32_t ending; /* futex word the thread sleeps on: 1 asks it to end */
   uint32_t sleep;  /* futex word that never changes: a wait on it is a sleep */
+  uint64_t looked; /* when a blocking call looked last at what is due, by the coarse clock */
   uint64_t next;   /* fork child: when collect-every-ms asks for the next cycle */
 } state;
 
 enum { STACK = 128 * 1024 };
 static const uint64_t second = 1000000000;
+#define LOOK_INTERVAL (second / 50)
 
 /* One round of whatever is due. Nothing is, behind a filter: it may forbid the clock. */
 static void work(void) {
@@ -104,8 +107,19 @@ void background_attention(void) {
     atomic_set(&blocking_work_due, 1);
 }
 
-/* On entering a blocking call, with work due. */
+/* Work may be due for seconds, and a server enters thousands of calls in each. */
+static bool looked_just_now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &time); /* no system call */
+  uint64_t now = (uint64_t)time.tv_sec * second + (uint64_t)time.tv_nsec;
+  if (now - atomic_get(&state.looked) < LOOK_INTERVAL) return true;
+  atomic_set(&state.looked, now);
+  return false;
+}
+
+/* On entering a blocking call, with work due. The collector thread looks by itself. */
 void blocking_work(void) {
+  if (!libraries_behind() && (atomic_get(&state.running) || looked_just_now())) return;
   int error = errno;
   if (atomic_get(&port_sealed)) work();
   else if (identity_check() == IDENTITY_SELF && !options.collect_every_ms) {

@@ -197,6 +197,8 @@ static bool has_search_path(void *caller) {
   return false;
 }
 
+bool libraries_behind(void) { return atomic_get(&loaded) != 0; }
+
 void libraries_catch_up(void) {
   if (!__atomic_exchange_n(&loaded, 0, __ATOMIC_SEQ_CST)) return;
   libraries_pin();

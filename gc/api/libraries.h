@@ -8,7 +8,9 @@
 HIDDEN bool libraries_are_ours(void);
 /* Makes what the libraries of pin= allocate roots. Not inside malloc: takes the loader's lock. */
 HIDDEN void libraries_pin(void);
-/* The same where a library may have come unseen; else one load. The same restriction. */
+/* May a library have come unseen? Nothing is collected until it is looked at. Any thread. */
+HIDDEN bool libraries_behind(void);
+/* The same as libraries_pin where one may; else one load. The same restriction. */
 HIDDEN void libraries_catch_up(void);
 
 #endif
