@@ -5,7 +5,8 @@
    signals blocked; it sleeps as long as nothing is due. collect-every-ms, a testing option, makes
    that thread at start. The thread does not survive fork; the child makes its own when it must.
    fork need not end it first, since it holds every lock of ours; calls that the kernel refuses to
-   a process of several threads do (namespace.c). */
+   a process of several threads do (namespace.c), and so does the program's last thread: libc ends
+   the process with the last thread that it counts, and ours is among them. */
 #include "api/background.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include "api/blocking.h"
 #include "api/libraries.h"
 #include "api/next.h"
+#include "api/threads.h"
 #include "base/identity.h"
 #include "base/option.h"
 #include "base/remedy.h"
@@ -29,9 +31,9 @@
 int blocking_work_due;
 
 static struct {
+  pthread_t thread;
   uint32_t running;
   uint32_t ending; /* futex word the thread sleeps on: 1 asks it to end */
-  uint32_t sleep;  /* futex word that never changes: a wait on it is a sleep */
   uint64_t looked; /* when a blocking call looked last at what is due, by the coarse clock */
   uint64_t next;   /* fork child: when collect-every-ms asks for the next cycle */
 } state;
@@ -68,6 +70,7 @@ static void *background(void *unused) {
   bool speaks = options.check != CHECK_OFF || strcmp(options.log, "stderr") == 0;
   if (!WITHOUT(own_descriptors)) port_separate_descriptors(speaks ? 2 : -1);
   uint64_t interval = (uint64_t)options.collect_every_ms * 1000000;
+  threads_disown();
   thread_enroll();
   for (;;) {
     sleep_for(interval ? interval : second / 2);
@@ -76,23 +79,20 @@ static void *background(void *unused) {
     else if (atomic_get(&blocking_work_due)) work();
   }
   atomic_set(&state.next, port_now() + interval);
-  atomic_set(&state.ending, 0);
-  atomic_set_release(&state.running, 0); /* the next occasion makes another */
   return NULL;
 }
 
 static void make_thread(void) {
+  if (threads_over()) return;
   world_allow_parking();
   if (__atomic_exchange_n(&state.running, 1, __ATOMIC_SEQ_CST)) return;
   pthread_attr_t attributes;
-  pthread_t thread;
   sigset_t all, old;
   sigfillset(&all);
   pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, STACK);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  int failed = NEXT(pthread_create)(&thread, &attributes, background, NULL);
+  int failed = NEXT(pthread_create)(&state.thread, &attributes, background, NULL);
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   pthread_attr_destroy(&attributes);
   if (failed) atomic_set(&state.running, 0); /* the next occasion tries again */
@@ -130,13 +130,28 @@ void blocking_work(void) {
   errno = error;
 }
 
+/* Once it is joined, the kernel has forgotten it, and libc no longer counts it. */
+static void end_thread(void) {
+  int cancel;
+  if (__atomic_exchange_n(&state.ending, 1, __ATOMIC_SEQ_CST)) return; /* another waits for it */
+  port_futex_wake(&state.ending, 1);
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+  NEXT(pthread_join)(state.thread, NULL);
+  pthread_setcancelstate(cancel, &cancel);
+  atomic_set(&state.ending, 0);
+  atomic_set_release(&state.running, 0); /* the next occasion makes another */
+}
+
 void background_end(void) {
   if (!atomic_get(&state.running) || identity_check() != IDENTITY_SELF) return;
   if (port_count_threads() != 2 || WITHOUT(collector_thread_ends)) return; /* not by our doing */
-  atomic_set_release(&state.ending, 1);
-  port_futex_wake(&state.ending, 1);
-  uint64_t until = port_now() + second;
-  while (port_count_threads() == 2 && port_now() < until) port_futex_wait(&state.sleep, 0, 100000);
+  int error = errno;
+  end_thread();
+  errno = error;
+}
+
+void background_end_with_program(void) {
+  if (atomic_get(&state.running) && !WITHOUT(last_thread)) end_thread();
 }
 
 void background_fork_child(void) {

@@ -9,6 +9,9 @@ HIDDEN void background_fork_child(void);
 /* Ends the collector thread, if it is all that makes this a process of several threads, and waits
    until the kernel has forgotten it. Keeps errno. */
 HIDDEN void background_end(void);
+/* Called by the program's last thread as it ends: ends the collector thread, so that libc sees that
+   thread as the last of the process. */
+HIDDEN void background_end_with_program(void);
 /* collect-every-ms in a fork child, which has no collector thread: called by malloc's slow path. */
 HIDDEN void background_interval(void);
 /* The heap grew enough that a look at the next blocking call is worth it. */

@@ -12,6 +12,7 @@
 #include "api/background.h"
 #include "api/blocking.h"
 #include "api/next.h"
+#include "api/threads.h"
 #include "base/identity.h"
 #include "base/lock.h"
 #include "base/remedy.h"
@@ -77,6 +78,7 @@ static void after_fork_in_child(void) {
   cycle_fork_child();
   held_fork_child();
   background_fork_child();
+  threads_fork_child();
   unlock();
   if (_IO_list_resetlock && !WITHOUT(stream_list)) _IO_list_resetlock(); /* as glibc has done */
 }

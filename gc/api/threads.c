@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <threads.h>
 
+#include "api/background.h"
 #include "api/libraries.h"
 #include "api/next.h"
 #include "base/remedy.h"
@@ -26,19 +27,48 @@ extern void *__libc_stack_end; /* the loader's */
 static struct {
   pthread_key_t key;
   bool has_key;
+  bool over;
+  uint32_t left; /* the program's threads that will come to on_end, or are being made */
 } state;
+
+static THREAD_LOCAL enum { UNCOUNTED, COUNTED, OURS } standing;
+
+static void leave(void) {
+  if (__atomic_sub_fetch(&state.left, 1, __ATOMIC_SEQ_CST)) return;
+  atomic_set(&state.over, true);
+  background_end_with_program();
+}
 
 static void on_end(void *round) {
   uintptr_t left = (uintptr_t)round;
   if (left > 1 && pthread_setspecific(state.key, (void *)(left - 1)) == 0) return;
   thread_detach();
+  if (standing != COUNTED) return;
+  standing = UNCOUNTED;
+  leave();
+}
+
+/* Arms the destructor. */
+static bool see_end(void) {
+  void *rounds = (void *)(uintptr_t)(PTHREAD_DESTRUCTOR_ITERATIONS - 1);
+  return state.has_key && pthread_setspecific(state.key, rounds) == 0;
 }
 
 static void on_attached(void) {
   world_admit();
   self.thread->handle = (uintptr_t)pthread_self();
-  if (state.has_key)
-    pthread_setspecific(state.key, (void *)(uintptr_t)(PTHREAD_DESTRUCTOR_ITERATIONS - 1));
+  if (!see_end() || standing != UNCOUNTED) return;
+  standing = COUNTED;
+  __atomic_add_fetch(&state.left, 1, __ATOMIC_SEQ_CST);
+  atomic_set(&state.over, false);
+}
+
+void threads_disown(void) { standing = OURS; }
+bool threads_over(void) { return atomic_get(&state.over); }
+
+void threads_fork_child(void) {
+  state.left = standing == COUNTED;
+  state.over = false;
 }
 
 void threads_start(void) {
@@ -66,7 +96,12 @@ static void register_stack(void) {
 }
 
 static struct beginning begin(void *pointer) {
-  thread_attach(); /* first of all: until then no collection has to know this thread */
+  standing = COUNTED; /* by its maker */
+  thread_attach();    /* first of all: until then no collection has to know this thread */
+  if (!self.thread && !see_end()) {
+    standing = UNCOUNTED;
+    leave();
+  }
   struct beginning beginning = *(struct beginning *)pointer;
   free(pointer);
   if (!atomic_get(&port_sealed)) register_stack();
@@ -82,8 +117,17 @@ static struct beginning *new_beginning(void *(*function)(void *), void *argument
   libraries_catch_up();
   world_allow_parking();
   struct beginning *beginning = malloc(sizeof *beginning);
-  if (beginning) *beginning = (struct beginning){function, argument};
+  if (!beginning) return NULL;
+  *beginning = (struct beginning){function, argument};
+  __atomic_add_fetch(&state.left, 1, __ATOMIC_SEQ_CST);
+  atomic_set(&state.over, false);
   return beginning;
+}
+
+/* No thread was made. */
+static void drop_beginning(struct beginning *beginning) {
+  free(beginning);
+  __atomic_sub_fetch(&state.left, 1, __ATOMIC_SEQ_CST);
 }
 
 EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
@@ -91,7 +135,7 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
   struct beginning *beginning = new_beginning(function, argument);
   if (!beginning) return EAGAIN;
   int result = NEXT(pthread_create)(thread, attributes, begin_thread, beginning);
-  if (result != 0) free(beginning);
+  if (result != 0) drop_beginning(beginning);
   return result;
 }
 
@@ -106,7 +150,7 @@ EXPORT int thrd_create(thrd_t *thread, thrd_start_t function, void *argument) {
       new_beginning((void *(*)(void *))(void (*)(void))function, argument);
   if (!beginning) return thrd_nomem;
   int result = NEXT(thrd_create)(thread, begin_thrd, beginning);
-  if (result != thrd_success) free(beginning);
+  if (result != thrd_success) drop_beginning(beginning);
   return result;
 }
 

@@ -45,6 +45,7 @@
   X(identity_check)   /* a child nobody announced, or one in its parent's memory, collects nothing \
                        */                                                                          \
   X(exec_announce)    /* no collection runs while a program is replaced */                         \
+  X(last_thread)      /* the collector thread ends with the last thread of the program */          \
   X(collector_thread_ends) /* before calls that need a process of one thread */                    \
   X(passive)               /* where another allocator comes first nothing is collected */          \
   X(deepbind)              /* libraries are not bound to libc's free while malloc is ours */       \

@@ -29,6 +29,10 @@ HAZARD(dropped_privileges, "undumpable_fallback", .command.argv = {"hostile", "s
 HAZARD(main_thread_ended, "thread_self_maps", .command.argv = {"hostile", "mainexit"}, .cycles = 30)
 HAZARD(fortified, "parking+restart_calls", .command.argv = {"fortified"}, .cycles = 50)
 
+HAZARD(last_thread, "last_thread",
+       .command = {.argv = {"last_thread"}, .options = "collect-every-ms=2", .seconds = 40},
+       .hangs = 4)
+
 /* Other libraries */
 HAZARD(libc_blocks, "foreign_blocks", .command.argv = {"foreign", "libc-block"})
 HAZARD(deepbind, "deepbind", .command.argv = {"foreign", "deepbind"})
