@@ -13,7 +13,8 @@ def run(command, folder, log):
     with open(log, "a") as output:
         output.write("\n$ %s\n" % " ".join(command))
         output.flush()
-        try: status = subprocess.call(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            status = subprocess.call(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         except FileNotFoundError: raise Missing("%s is not installed" % command[0])
     if status != 0: raise Missing("%s failed, see %s" % (" ".join(command[:2]), log))
 
@@ -38,7 +39,8 @@ def source_lists(target):
             text = re.sub(r"(?mi)^Types:.*$", "Types: deb-src", text)
         else: # one line each
             lines = [line.strip() for line in text.splitlines()]
-            text = "".join(re.sub(r"^deb\s", "deb-src ", line) + "\n" for line in lines if re.match(r"deb\s", line))
+            lines = [line for line in lines if re.match(r"deb(-src)?\s", line)]
+            text = "".join(re.sub(r"^deb\s", "deb-src ", line) + "\n" for line in lines)
         with open(os.path.join(target, os.path.basename(path)), "w") as file: file.write(text)
         count += bool(text.strip())
     if count == 0: raise Missing("apt has no lists")
@@ -48,8 +50,8 @@ class Sources:
     def __init__(self, folder):
         self.folder, self.log, self.listed = folder, os.path.join(folder, "apt.log"), False
         self.options = ["-q", "-o", "Dir::Etc::sourcelist=/dev/null"]
-        for option, name in (("Dir::Etc::sourceparts", "apt/parts"), ("Dir::State::Lists", "apt/lists"), ("Dir::Cache", "apt/cache")):
-            self.options += ["-o", "%s=%s" % (option, os.path.join(folder, name))]
+        for option in ("Dir::Etc::sourceparts=%s/apt/parts", "Dir::State::Lists=%s/apt/lists", "Dir::Cache=%s/apt/cache"):
+            self.options += ["-o", option % folder]
 
     def list(self):
         if self.listed: return
@@ -63,8 +65,8 @@ class Sources:
         """Those of the same upstream version as the installed package, the installed one first; any
         where no package of it need be installed."""
         wanted = installed_version(package[1]) if package[1] else None
-        text = subprocess.run(["apt-cache"] + self.options + ["showsrc", "--only-source", package[0]], stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, text=True).stdout
+        text = subprocess.run(["apt-cache"] + self.options + ["showsrc", "--only-source", package[0]],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
         found = [v for v in re.findall(r"(?m)^Version: (\S+)$", text) if wanted is None or upstream(v) == upstream(wanted)]
         return sorted(set(found), key=lambda v: (v == wanted, v), reverse=True)
 
@@ -79,11 +81,13 @@ class Sources:
             shutil.rmtree(archive, ignore_errors=True)
             os.makedirs(archive)
             try:
-                run(["apt-get"] + self.options + ["source", "--download-only", "%s=%s" % (source, version)], archive, self.log)
+                get = ["source", "--download-only", "%s=%s" % (source, version)]
+                run(["apt-get"] + self.options + get, archive, self.log)
                 fetched = glob.glob(archive + "/*.dsc")[0]
                 break
             except (Missing, IndexError): pass
-        if fetched is None: raise Missing("apt-get source %s of the installed version failed, see %s" % (source, self.log))
+        if fetched is None:
+            raise Missing("apt-get source %s of the installed version failed, see %s" % (source, self.log))
         shutil.rmtree(tree, ignore_errors=True)
         run(["dpkg-source", "--no-check", "-x", fetched, tree], self.folder, self.log)
         open(os.path.join(tree, ".complete"), "w").close()

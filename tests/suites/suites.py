@@ -13,7 +13,7 @@
 # Sources come from Debian (sources.py) and are built in the folder suites of the build directory. A suite
 # that lacks something is skipped, in one line.
 import os, shutil, signal, sys
-from catalog import SUITES
+from catalog import ALL, SUITES
 from sources import Missing, Sources
 from trial import Trial
 
@@ -82,6 +82,7 @@ def judge(tap, runs, mode, options):
     good = all(verdict for verdict, _ in verdicts)
     tap.ok(good, title + ", ".join(text for _, text in verdicts), details + ([] if good else ["files in " + trial.folder]))
     if good and not os.environ.get("RECLAIM_TEST_KEEP"): shutil.rmtree(trial.folder)
+    return good
 
 def try_suite(tap, suite, folder, sources):
     try: suite.prepare(sources)
@@ -91,22 +92,28 @@ def try_suite(tap, suite, folder, sources):
     plain = runs.plain[0]
     for name in suite.left_out: print("# %s: %s is left out, see catalog.py" % (suite.name, name))
     if plain.status is None or not plain.cases:
-        return tap.ok(False, "%s: does not work under plain malloc: %s, %d tests" % (suite.name, plain.status, len(plain.cases)), ["files in " + plain.folder])
-    modes = MODES if not suite.long or os.environ.get("RECLAIM_SUITES") == "all" else MODES[:2]
-    for mode, options in modes: judge(tap, runs, mode, options.format(every=suite.every, pace=suite.pace))
+        text = "%s: does not work under plain malloc: status %s, %d tests" % (suite.name, plain.status, len(plain.cases))
+        return tap.ok(False, text, ["files in " + plain.folder])
+    modes = MODES if not suite.long or ALL else MODES[:2]
+    good = [judge(tap, runs, mode, options.format(every=suite.every, pace=suite.pace)) for mode, options in modes]
+    if all(good) and not os.environ.get("RECLAIM_TEST_KEEP"):
+        for run in runs.plain: shutil.rmtree(run.folder)
 
 def main():
     for ending in (signal.SIGTERM, signal.SIGHUP): signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     folder = os.path.abspath(os.environ.get("RECLAIM_SUITES_FOLDER") or "suites")
     os.makedirs(folder, exist_ok=True)
     unknown = set(sys.argv[1:]) - {suite.name for suite in SUITES}
-    if unknown: sys.exit("suites.py: there is no suite %s; there are %s" % (" ".join(unknown), " ".join(s.name for s in SUITES)))
+    if unknown:
+        names = " ".join(suite.name for suite in SUITES)
+        sys.exit("suites.py: there is no suite %s; there are %s" % (" ".join(unknown), names))
     tap, sources = Tap(), Sources(folder)
     for suite in SUITES:
         if not sys.argv[1:] or suite.name in sys.argv[1:]: try_suite(tap, suite, folder, sources)
     print("1..%d" % tap.count)
     widths = [max(len(str(row[i])) for row in TABLE) for i in range(len(TABLE[0]))]
-    for row in TABLE: print("# " + "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
+    for row in TABLE if len(TABLE) > 1 else []:
+        print("# " + "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
     sys.exit(1 if tap.failed else 0)
 
 main()

@@ -61,7 +61,8 @@ class Trial:
         self.folder, self.output = folder, os.path.join(folder, "out")
         temporary = os.path.join(folder, "tmp") # short enough for sockets' names
         os.mkdir(temporary)
-        variables = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": folder, "TMPDIR": temporary}
+        variables = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", "TZ": "UTC",
+                     "HOME": folder, "TMPDIR": temporary}
         variables.update(environment)
         if options is not None:
             os.mkdir(folder + "/log")
