@@ -18,7 +18,7 @@ DESIGN(queued, "queued", "1")
 CASE(identities, "identities", "1", "setxid_chain")
 
 /* Descriptors that the collector thread opens for a moment (5.11) */
-HAZARD(redirect, "own_descriptors", .command.argv = {"redirect", "60000"},
+HAZARD(redirect, "own_descriptors", .command.argv = {"redirect", "400000"},
        .command.options = "collect-every-ms=1", .command.seconds = 100, .cycles = 100)
 
 /* Ways out of malloc and into it */

@@ -68,7 +68,11 @@ static void *send_bursts(void *unused) {
     for (int k = 0; k < BURST; k++, sent++)
       for (int i = NUMBERS; i-- > 0;) {
         union sigval value = {.sival_int = sent};
-        while (pthread_sigqueue(receiver, SIGRTMIN + FIRST + i, value) != 0) CHECK(errno == EAGAIN);
+        int error;
+        while ((error = pthread_sigqueue(receiver, SIGRTMIN + FIRST + i, value)) != 0) {
+          if (ending) return unused; /* the receiver has left */
+          CHECK(error == EAGAIN);
+        }
       }
     done = mine;
   }
