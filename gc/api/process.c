@@ -35,10 +35,7 @@ bool process_announce(void) {
 void process_retract(void) { cycle_retract(); }
 
 /* Written by the thread that forks, while it holds the cycle lock. */
-static struct {
-  bool announced;
-  uint64_t masks[3];
-} forking;
+static struct { bool announced; } forking;
 
 /* glibc takes the list of all streams once our handlers are done. Another thread may hold that and
    wait for one of our locks: fflush(NULL) writes a stream of the program's own, which allocates. So
@@ -50,16 +47,16 @@ extern void _IO_list_resetlock(void) __attribute__((weak));
 static void before_fork(void) {
   if (_IO_list_lock && !WITHOUT(stream_list)) _IO_list_lock();
   bool announced = process_announce();
-  forking.masks[0] = thread_fork_lock();
-  forking.masks[1] = mutator_fork_lock();
-  forking.masks[2] = page_heap_lock();
+  thread_fork_lock();
+  mutator_fork_lock();
+  page_heap_lock();
   forking.announced = announced; /* under the locks: a vfork child that forks did not announce */
 }
 
 static void unlock(void) {
-  page_heap_unlock(forking.masks[2]);
-  mutator_fork_unlock(forking.masks[1]);
-  thread_fork_unlock(forking.masks[0]);
+  page_heap_unlock();
+  mutator_fork_unlock();
+  thread_fork_unlock();
 }
 
 static void after_fork_in_parent(void) {

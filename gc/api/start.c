@@ -65,9 +65,9 @@ static bool set_up_heap(void) {
 
 bool start_heap(void) {
   if (atomic_get_acquire(&start_heap_done)) return true;
-  uint64_t mask = lock_acquire(&heap_lock);
+  lock_acquire(&heap_lock);
   if (!start_heap_done && set_up_heap()) atomic_set_release(&start_heap_done, true);
-  lock_release(&heap_lock, mask);
+  lock_release(&heap_lock);
   return start_heap_done;
 }
 

@@ -30,20 +30,38 @@ void lock_drop(struct lock *lock) {
   if (__atomic_exchange_n(&lock->state, 0, __ATOMIC_RELEASE) == 2) port_futex_wake(&lock->state, 1);
 }
 
-uint64_t lock_acquire(struct lock *lock) {
-  uint64_t mask = port_signals_block();
-  lock_take(lock);
-  return mask;
+/* The depth is the thread's own. A fork child has its copy; a vfork child gives it back as it was.
+ */
+static THREAD_LOCAL struct {
+  uint32_t depth;
+  uint64_t mask; /* the program's, while the depth is not zero */
+} section;
+
+/* Until the signals are blocked a handler may begin and end sections here. */
+void section_begin(void) {
+  if (section.depth == 0) section.mask = port_signals_block();
+  COMPILER_BARRIER();
+  section.depth++;
 }
 
-bool lock_try(struct lock *lock, uint64_t *mask) {
-  *mask = port_signals_block();
+void section_end(void) {
+  COMPILER_BARRIER();
+  if (--section.depth == 0) port_signals_restore(section.mask);
+}
+
+void lock_acquire(struct lock *lock) {
+  section_begin();
+  lock_take(lock);
+}
+
+bool lock_try(struct lock *lock) {
+  section_begin();
   if (lock_take_if_free(lock)) return true;
-  port_signals_restore(*mask);
+  section_end();
   return false;
 }
 
-void lock_release(struct lock *lock, uint64_t mask) {
+void lock_release(struct lock *lock) {
   lock_drop(lock);
-  port_signals_restore(mask);
+  section_end();
 }

@@ -208,8 +208,8 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
 
 void cycle_wait(void) {
   if (!cycle.ready || identity_check() != IDENTITY_SELF || is_announcer()) return;
-  uint64_t mask = lock_acquire(&cycle.lock);
-  lock_release(&cycle.lock, mask);
+  lock_acquire(&cycle.lock);
+  lock_release(&cycle.lock);
 }
 
 void cycle_disable(void) { __atomic_fetch_add(&cycle.disabled, 1, __ATOMIC_SEQ_CST); }
@@ -227,18 +227,18 @@ void cycle_announce(void) {
     cycle.nested++;
     return;
   }
-  uint64_t mask = lock_acquire(&cycle.lock); /* a handler sees both, lock and announcer, or none */
+  lock_acquire(&cycle.lock); /* a handler sees both, lock and announcer, or none */
   atomic_set(&cycle.announcer, port_thread_id());
-  port_signals_restore(mask);
+  section_end();
 }
 
 void cycle_retract(void) {
   if (cycle.nested) {
     cycle.nested--;
   } else {
-    uint64_t mask = port_signals_block();
+    section_begin();
     atomic_set(&cycle.announcer, 0);
-    lock_release(&cycle.lock, mask);
+    lock_release(&cycle.lock);
   }
   __atomic_fetch_sub(&cycle.announced, 1, __ATOMIC_SEQ_CST);
 }

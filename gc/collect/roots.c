@@ -219,19 +219,19 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
 void roots_close(void) { port_maps_close(&state.maps); }
 
 bool roots_add(uintptr_t begin, size_t size) {
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   bool room = state.named_count < NAMED;
   if (room) {
     state.named[state.named_count] = (struct port_range){begin, begin + size};
     COMPILER_BARRIER();
     state.named_count++;
   }
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   return room;
 }
 
 bool roots_remove(uintptr_t begin, size_t size) {
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   bool found = false;
   for (size_t i = 0; i < state.named_count && !found; i++)
     if (state.named[i].begin == begin && state.named[i].end == begin + size) {
@@ -240,6 +240,6 @@ bool roots_remove(uintptr_t begin, size_t size) {
       state.named_count--;
       found = true;
     }
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   return found;
 }

@@ -153,24 +153,24 @@ void heap_shrink(size_t budget) {
   cut(heap.base + pages * HEAP_PAGE, heap.base + old * HEAP_PAGE);
   for (unsigned t = 0; t < TABLES; t++)
     cut(tables[t] + table_size(t, pages), tables[t] + table_size(t, old));
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   uintptr_t kept = round_up(state.metadata, KERNEL_PAGE) + METADATA_KEPT;
   if (kept < state.metadata_end) {
     cut(kept, state.metadata_end);
     state.metadata_end = kept;
   }
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
 }
 
 void *heap_metadata_reserve(size_t size) {
   size = round_up(size, KERNEL_PAGE);
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   void *result = NULL;
   if (state.metadata_end - state.metadata >= size) {
     result = (void *)state.metadata;
     state.metadata += size;
   }
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   return result;
 }
 

@@ -190,7 +190,7 @@ static void clear_descriptor(struct page *page) {
 
 struct page *page_heap_span(unsigned class) {
   const struct size_class *c = &size_classes[class];
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   struct page *page = take(c->span);
   if (page) {
     size_t first = page_index(page);
@@ -211,17 +211,17 @@ struct page *page_heap_span(unsigned class) {
     COMPILER_BARRIER();
     if (!heap.free_slowly) memset(heap.page_class + first, (int)class, c->span);
   }
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   return page;
 }
 
 void page_heap_release_span(struct page *page) {
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   forget(page);
   for (unsigned w = 0; w < page->words; w++) page_allocated(page)[w] = 0;
   atomic_set(&page->full, 0);
   give_back(page);
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
 }
 
 /* Enters a large object's pages [from, to) of its run into the tables. */
@@ -238,7 +238,7 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
   size_t pages = (bytes + HEAP_PAGE - 1) / HEAP_PAGE;
   size_t extra = alignment > HEAP_PAGE ? alignment / HEAP_PAGE : 0;
   if (pages + extra < pages || pages + extra > heap.page_limit) return NULL;
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   struct page *page = take(pages + extra);
   if (page) {
     if (extra) {
@@ -267,24 +267,24 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
     atomic_set_release(&page->cells, 1);
     counts.large += pages;
   }
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   return page;
 }
 
 void page_heap_release_large(struct page *page) {
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   counts.large -= page->run;
   forget(page);
   page_allocated(page)[0] = 0;
   page_marked(page)[0] = 0; /* found dead, yet freed by the program, which had hidden its pointer */
   atomic_set(&page->unswept, 0);
   give_back(page);
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
 }
 
 bool page_heap_resize_large(struct page *page, size_t bytes) {
   size_t pages = (bytes + HEAP_PAGE - 1) / HEAP_PAGE, size = round_up(bytes, KERNEL_PAGE);
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   size_t old = page->run, first = page_index(page);
   bool done = true;
   if (pages == old) {
@@ -321,32 +321,31 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
       if (counts.used > counts.peak) counts.peak = counts.used;
     }
   }
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   return done;
 }
 
 size_t page_heap_purge(size_t keep) {
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   size_t purged = purge_to(keep);
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   return purged;
 }
 
 void page_heap_decay(uint64_t now) {
   if (now < atomic_get(&state.decay_at)) return;
-  uint64_t mask;
-  if (!lock_try(&state.lock, &mask)) return;
+  if (!lock_try(&state.lock)) return;
   if (state.decay_at && state.dirty_low) purge_to(counts.dirty_free - state.dirty_low);
   state.dirty_low = counts.dirty_free;
   atomic_set(&state.decay_at, now + decay_period);
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
 }
 
 void page_heap_shrink(size_t budget) {
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   heap_shrink(budget);
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
 }
 
-uint64_t page_heap_lock(void) { return lock_acquire(&state.lock); }
-void page_heap_unlock(uint64_t mask) { lock_release(&state.lock, mask); }
+void page_heap_lock(void) { lock_acquire(&state.lock); }
+void page_heap_unlock(void) { lock_release(&state.lock); }

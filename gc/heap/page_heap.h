@@ -51,7 +51,7 @@ HIDDEN void page_heap_decay(uint64_t now);
 HIDDEN void page_heap_shrink(size_t budget);
 
 /* For fork: nobody may be inside while the process is copied. */
-HIDDEN uint64_t page_heap_lock(void);
-HIDDEN void page_heap_unlock(uint64_t mask);
+HIDDEN void page_heap_lock(void);
+HIDDEN void page_heap_unlock(void);
 
 #endif

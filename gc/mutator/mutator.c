@@ -37,17 +37,17 @@ void mutator_init(void) {
 }
 
 struct mutator *mutator_adopt(void) {
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   struct mutator *mutator = state.orphans;
   if (mutator) state.orphans = mutator->next_orphan;
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   if (!mutator) {
     mutator = heap_metadata(sizeof *mutator);
     if (!mutator) return NULL;
-    mask = lock_acquire(&state.lock);
+    lock_acquire(&state.lock);
     mutator->next = state.all;
     state.all = mutator;
-    lock_release(&state.lock, mask);
+    lock_release(&state.lock);
   }
   mutator->next_orphan = NULL;
   for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
@@ -171,13 +171,15 @@ static void purge_inside(struct page *page) {
 }
 
 /* Signals blocked, so that no handler leaves the lists half changed. */
-static uint64_t begin_lists(void) { return WITHOUT(whole_steps) ? 0 : port_signals_block(); }
-static void end_lists(uint64_t mask) {
-  if (!WITHOUT(whole_steps)) port_signals_restore(mask);
+static void begin_lists(void) {
+  if (!WITHOUT(whole_steps)) section_begin();
+}
+static void end_lists(void) {
+  if (!WITHOUT(whole_steps)) section_end();
 }
 
 void mutator_trim(struct mutator *mutator) {
-  uint64_t mask = begin_lists();
+  begin_lists();
   drain_returned(mutator);
   for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     struct page_queue *queue = &mutator->queue[class];
@@ -198,13 +200,13 @@ void mutator_trim(struct mutator *mutator) {
       link = &page->next;
     }
   }
-  end_lists(mask);
+  end_lists();
 }
 
 /* A page of a dead thread that nobody adopted, for the class we need. */
 static struct page *take_from_orphans(struct mutator *mutator, unsigned class) {
   struct page *page = NULL;
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   for (struct mutator *orphan = state.orphans; orphan && !page; orphan = orphan->next_orphan) {
     drain_returned(orphan);
     page = dequeue(orphan, class);
@@ -214,7 +216,7 @@ static struct page *take_from_orphans(struct mutator *mutator, unsigned class) {
     page->next = NULL;
     __atomic_store_n(&page->owner, mutator, __ATOMIC_RELEASE);
   }
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   return page;
 }
 
@@ -287,9 +289,9 @@ void *mutator_take(struct mutator *mutator, unsigned class) {
   while (got < want) {
     if (!page || page->scan >= page->words) {
       if (got && !mutator->queue[class].head && !atomic_get(&mutator->returned)) break;
-      uint64_t mask = begin_lists();
+      begin_lists();
       page = next_page(mutator, class);
-      end_lists(mask);
+      end_lists();
       if (!page) break;
     }
     unsigned word = page->scan;
@@ -362,7 +364,7 @@ void mutator_flush_buffers(struct mutator *mutator) {
 }
 
 void mutator_orphan(struct mutator *mutator) {
-  uint64_t signals = begin_lists();
+  begin_lists();
   mutator_flush_buffers(mutator);
   for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     struct page *page = mutator->current[class];
@@ -371,11 +373,11 @@ void mutator_orphan(struct mutator *mutator) {
   }
   mutator_trim(mutator);
   mutator->busy = 0; /* it may have been abandoned in a slow path */
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   mutator->next_orphan = state.orphans;
   state.orphans = mutator;
-  lock_release(&state.lock, mask);
-  end_lists(signals);
+  lock_release(&state.lock);
+  end_lists();
 }
 
 size_t mutator_buffered_bytes(void) {
@@ -389,8 +391,8 @@ size_t mutator_buffered_bytes(void) {
 /* --- fork
  * ----------------------------------------------------------------------------------------- */
 
-uint64_t mutator_fork_lock(void) { return lock_acquire(&state.lock); }
-void mutator_fork_unlock(uint64_t mask) { lock_release(&state.lock, mask); }
+void mutator_fork_lock(void) { lock_acquire(&state.lock); }
+void mutator_fork_unlock(void) { lock_release(&state.lock); }
 
 /* Lists the pages of threads that do not exist in this child with one of their mutators. Only while
    no other thread can be here, and the forking one is in the middle of nothing: whoever frees a

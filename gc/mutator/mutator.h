@@ -75,8 +75,8 @@ HIDDEN size_t mutator_buffered_bytes(void);
 
 /* For fork: locks the list of orphans; the child forgets all buffers but those of
    its one thread (`kept`, NULL entries allowed). */
-HIDDEN uint64_t mutator_fork_lock(void);
-HIDDEN void mutator_fork_unlock(uint64_t mask);
+HIDDEN void mutator_fork_lock(void);
+HIDDEN void mutator_fork_unlock(void);
 HIDDEN void mutator_fork_child(struct mutator *const *kept, size_t count);
 
 /* How a refill prepares a page that waits for its sweep; set by collect/ at start. */

@@ -21,19 +21,19 @@ static void use(struct mutator *mutator) {
 }
 
 static struct thread *new_record(void) {
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   struct thread *thread = state.all;
   while (thread && atomic_get_acquire(&thread->id)) thread = thread->next;
   if (thread) atomic_set(&thread->id, -1); /* taken */
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   if (thread) return thread;
   thread = heap_metadata(round_up(sizeof *thread, 64));
   if (!thread) return NULL;
   thread->id = -1;
-  mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   thread->next = state.all;
   atomic_set_release(&state.all, thread);
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
   return thread;
 }
 
@@ -67,9 +67,9 @@ static struct thread *set_up(bool allocates) {
     return self.thread;
   }
   if (self.ended || !self.there) return NULL;
-  uint64_t mask = port_signals_block(); /* a handler must not attach in the middle of this */
+  section_begin(); /* a handler must not attach in the middle of this */
   struct thread *thread = attach(allocates);
-  port_signals_restore(mask);
+  section_end();
   if (thread && thread_attached) thread_attached();
   return thread;
 }
@@ -183,8 +183,8 @@ void thread_leave_level(struct mutator *real, uint32_t level) {
   use(real);
 }
 
-uint64_t thread_fork_lock(void) { return lock_acquire(&state.lock); }
-void thread_fork_unlock(uint64_t mask) { lock_release(&state.lock, mask); }
+void thread_fork_lock(void) { lock_acquire(&state.lock); }
+void thread_fork_unlock(void) { lock_release(&state.lock); }
 
 void thread_fork_child(void) {
   for (struct thread *thread = state.all; thread; thread = thread->next)

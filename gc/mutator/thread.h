@@ -51,8 +51,8 @@ HIDDEN struct thread *thread_first(void);
 HIDDEN int thread_list(int *ids, int capacity);
 /* Fork child: only the caller is left. */
 HIDDEN void thread_fork_child(void);
-HIDDEN uint64_t thread_fork_lock(void);
-HIDDEN void thread_fork_unlock(uint64_t mask);
+HIDDEN void thread_fork_lock(void);
+HIDDEN void thread_fork_unlock(void);
 
 /* Sends every malloc and free through the slow path (check= and the like). Before threads exist. */
 extern HIDDEN bool thread_instrumented;

@@ -41,9 +41,9 @@ void site_describe(uintptr_t address, struct text *text) {
     text_add(text, "?");
     return;
   }
-  uint64_t mask = lock_acquire(&state.lock);
+  lock_acquire(&state.lock);
   port_describe_address(address, state.maps, MAPS_TEXT, text);
-  lock_release(&state.lock, mask);
+  lock_release(&state.lock);
 }
 
 /* Multiplication by a large odd number and rotation, word by word: only has to notice a write. */

@@ -32,15 +32,14 @@ static void *contend(void *unused) {
       count();
       lock_drop(&lock);
     } else if (i % 3 == 1) {
-      uint64_t mask = lock_acquire(&lock);
+      lock_acquire(&lock);
       count();
       if (i % 1000 == 1) port_yield(); /* so that others really sleep on it */
-      lock_release(&lock, mask);
+      lock_release(&lock);
     } else {
-      uint64_t mask;
-      while (!lock_try(&lock, &mask)) port_yield();
+      while (!lock_try(&lock)) port_yield();
       count();
-      lock_release(&lock, mask);
+      lock_release(&lock);
     }
   }
   return NULL;
@@ -91,29 +90,42 @@ static bool blocks(uint64_t mask, int number) { return mask >> (number - 1) & 1;
 
 Test(lock, holding_it_blocks_all_signals_but_the_stop_signal_and_faults) {
   uint64_t before = blocked_signals();
-  uint64_t mask = lock_acquire(&lock);
+  lock_acquire(&lock);
   uint64_t held = blocked_signals();
-  cr_expect_eq(mask, before);
   for (int number = 1; number <= 64; number++) {
     bool open = number == 33 || number == SIGSEGV || number == SIGBUS || number == SIGFPE ||
                 number == SIGILL || number == SIGTRAP || number == SIGSYS || number == SIGKILL ||
                 number == SIGSTOP || blocks(before, number);
     cr_expect_eq(blocks(held, number), !open, "signal %d", number);
   }
-  uint64_t other;
-  cr_expect(!lock_try(&lock, &other));
+  cr_expect(!lock_try(&lock));
   cr_expect_eq(blocked_signals(), held);
-  lock_release(&lock, mask);
+  lock_release(&lock);
   cr_expect_eq(blocked_signals(), before);
-  cr_expect(lock_try(&lock, &other));
-  cr_expect_eq(other, before);
-  lock_release(&lock, other);
+  cr_expect(lock_try(&lock));
+  cr_expect_eq(blocked_signals(), held);
+  lock_release(&lock);
+  cr_expect_eq(blocked_signals(), before);
+}
+
+Test(lock, sections_nest_in_any_order) {
+  struct lock second = {0};
+  uint64_t before = blocked_signals();
+  section_begin();
+  uint64_t held = blocked_signals();
+  lock_acquire(&lock);
+  lock_acquire(&second);
+  section_end();
+  lock_release(&lock);
+  cr_expect_eq(blocked_signals(), held);
+  lock_release(&second);
+  cr_expect_eq(blocked_signals(), before);
 }
 
 Test(lock, a_failed_try_leaves_the_mask_as_it_was) {
-  uint64_t before = blocked_signals(), mask;
+  uint64_t before = blocked_signals();
   lock_take(&lock);
-  cr_expect(!lock_try(&lock, &mask));
+  cr_expect(!lock_try(&lock));
   cr_expect_eq(blocked_signals(), before);
   lock_drop(&lock);
 }
@@ -121,16 +133,16 @@ Test(lock, a_failed_try_leaves_the_mask_as_it_was) {
 static volatile sig_atomic_t handled;
 static void handle(int number) {
   (void)number;
-  uint64_t mask = lock_acquire(&lock); /* would hang if it interrupted the holder */
+  lock_acquire(&lock); /* would hang if it interrupted the holder */
   handled++;
-  lock_release(&lock, mask);
+  lock_release(&lock);
 }
 
 Test(lock, a_handler_waits_until_the_lock_is_released) {
   signal(SIGUSR1, handle);
-  uint64_t mask = lock_acquire(&lock);
+  lock_acquire(&lock);
   raise(SIGUSR1);
   cr_expect_eq(handled, 0);
-  lock_release(&lock, mask);
+  lock_release(&lock);
   cr_expect_eq(handled, 1);
 }
