@@ -119,9 +119,9 @@ static bool looked_just_now(void) {
 
 /* On entering a blocking call, with work due. The collector thread looks by itself. */
 void blocking_work(void) {
-  if (!libraries_behind() && (atomic_get(&state.running) || looked_just_now())) return;
   int error = errno;
   if (atomic_get(&port_sealed)) work();
+  else if (!libraries_behind() && (atomic_get(&state.running) || looked_just_now())) return;
   else if (identity_check() == IDENTITY_SELF && !options.collect_every_ms) {
     libraries_catch_up();
     if (port_count_threads() > 1) make_thread();
@@ -151,7 +151,8 @@ void background_end(void) {
 }
 
 void background_end_with_program(void) {
-  if (atomic_get(&state.running) && !WITHOUT(last_thread)) end_thread();
+  if (!atomic_get(&state.running) || WITHOUT(last_thread)) return;
+  if (identity_check() == IDENTITY_SELF) end_thread(); /* a child of _Fork has no such thread */
 }
 
 void background_fork_child(void) {
