@@ -25,6 +25,7 @@
 #include "collect/cycle.h"
 #include "collect/pace.h"
 #include "heap/page_heap.h"
+#include "mutator/allocate.h"
 #include "mutator/thread.h"
 #include "ports/port.h"
 
@@ -49,6 +50,7 @@ static void work(void) {
     return;
   }
   uint64_t now = port_now();
+  allocate_trim(false);
   page_heap_decay(now);
   if (pace_idle_due(now)) cycle_run(CYCLE_IDLE, false);
   if (!pace_attention_due() && !page_heap_counts.dirty_free) atomic_set(&blocking_work_due, 0);

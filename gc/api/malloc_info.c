@@ -10,7 +10,7 @@
 #include "collect/cycle.h"
 #include "collect/roots.h"
 #include "heap/page_heap.h"
-#include "mutator/mutator.h"
+#include "mutator/allocate.h"
 #include "ports/port.h"
 #include "report/report.h"
 
@@ -114,12 +114,7 @@ EXPORT int malloc_info(int flags, FILE *stream) {
 }
 
 EXPORT int malloc_trim(size_t keep) {
-  if (self.real && !self.real->busy) {
-    self.real->busy = 1;
-    mutator_flush_buffers(self.real);
-    mutator_trim(self.real);
-    self.real->busy = 0;
-  }
+  allocate_trim(true);
   return page_heap_purge(keep / HEAP_PAGE) > 0;
 }
 

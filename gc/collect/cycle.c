@@ -15,6 +15,7 @@
 #include "collect/sweep.h"
 #include "collect/world.h"
 #include "heap/page_heap.h"
+#include "mutator/mutator.h"
 #include "ports/port.h"
 #include "report/report.h"
 #include "report/site.h"
@@ -164,7 +165,10 @@ static void run(void *unused) {
   if (event->given_up) pace_skipped(end);
   else pace_done(event->live, swept.dead_bytes, swept.suspect_bytes, end);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
-  if (!event->given_up) page_heap_decay(end); /* a thread that is held may hold its lock */
+  if (!event->given_up) {
+    mutator_ask_to_trim();
+    page_heap_decay(end); /* a thread that is held may hold its lock */
+  }
   cycle.completed = !event->given_up;
 }
 

@@ -95,3 +95,13 @@ bool resize_in_place(const struct cell *cell, size_t size) {
   if (cell->page->class != CLASS_LARGE || size >= heap.page_limit * HEAP_PAGE) return false;
   return size >= SMALL_LIMIT && page_heap_resize_large(cell->page, size + 1);
 }
+
+void allocate_trim(bool ready_cells) {
+  struct mutator *mutator = self.real;
+  if (!mutator || mutator->busy) return;
+  mutator->busy = 1;
+  COMPILER_BARRIER();
+  if (ready_cells) mutator_flush_buffers(mutator);
+  mutator_trim(mutator);
+  end(mutator, false);
+}

@@ -24,6 +24,9 @@ HIDDEN enum release_result release(void *pointer);
 
 /* Grows or shrinks a large object in place. */
 HIDDEN bool resize_in_place(const struct cell *cell, size_t size);
+/* The calling thread gives up its empty pages, and before that (if asked) the cells it has ready;
+   nothing, while a handler interrupts it at work with them. */
+HIDDEN void allocate_trim(bool ready_cells);
 /* What malloc_usable_size says: the cell less its slack byte. */
 static inline size_t cell_usable(const struct cell *cell) { return cell->page->size - 1; }
 

@@ -17,6 +17,8 @@
 enum {
   FIRST_LIMIT = 8, /* a buffer starts this small and doubles at each refill or flush */
   TRIM_EVERY = 16, /* spans taken between two looks for empty pages */
+  TRIM_PART = 8,   /* look too when this part of the heap's pages, ... */
+  TRIM_LEAST = 16, /* ... and this many at least, have become free cells since */
   COLOUR = 1216,   /* spreads the first cells of pages over the cache's sets */
   COLOUR_MASK = 0x3fff,
 };
@@ -46,7 +48,7 @@ struct mutator *mutator_adopt(void) {
     if (!mutator) return NULL;
     lock_acquire(&state.lock);
     mutator->next = state.all;
-    state.all = mutator;
+    atomic_set_release(&state.all, mutator);
     lock_release(&state.lock);
   }
   mutator->next_orphan = NULL;
@@ -178,8 +180,15 @@ static void end_lists(void) {
   if (!WITHOUT(whole_steps)) section_end();
 }
 
+/* Heap pages' worth of free cells in pages that are taken. */
+static size_t unfilled(void) {
+  size_t used = atomic_get(&page_heap_counts.used), filled = page_heap_filled();
+  return used > filled ? used - filled : 0;
+}
+
 void mutator_trim(struct mutator *mutator) {
   begin_lists();
+  atomic_set(&mutator->trim_due, 0);
   drain_returned(mutator);
   for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     struct page_queue *queue = &mutator->queue[class];
@@ -200,7 +209,23 @@ void mutator_trim(struct mutator *mutator) {
       link = &page->next;
     }
   }
+  mutator->unfilled = unfilled();
   end_lists();
+}
+
+void mutator_ask_to_trim(void) {
+  for (struct mutator *m = atomic_get_acquire(&state.all); m; m = m->next)
+    atomic_set(&m->trim_due, 1);
+}
+
+/* After a flush: a program that frees what it has, and takes no page, has its empty pages looked
+   for as well. */
+static void trim_if_due(struct mutator *mutator) {
+  size_t now = unfilled(), then = mutator->unfilled;
+  if (now < then) mutator->unfilled = now;
+  if (atomic_get(&mutator->trim_due) ||
+      (now > then && now - then >= size_max(page_heap_counts.used / TRIM_PART, TRIM_LEAST)))
+    mutator_trim(mutator);
 }
 
 /* A page of a dead thread that nobody adopted, for the class we need. */
@@ -254,6 +279,7 @@ static struct page *next_page(struct mutator *mutator, unsigned class) {
       return mutator->current[class] = page;
     }
   }
+  if (UNLIKELY(atomic_get(&mutator->trim_due))) mutator_trim(mutator);
   drain_returned(mutator);
   page = dequeue(mutator, class);
   if (page) {
@@ -341,6 +367,7 @@ void mutator_put(struct mutator *mutator, unsigned class, void *cell) {
       buffer->hot = buffer->slot[count - half];
       COMPILER_BARRIER();
       buffer->count = count - half;
+      trim_if_due(mutator);
     }
   }
   uint32_t count = buffer->count;
@@ -382,7 +409,7 @@ void mutator_orphan(struct mutator *mutator) {
 
 size_t mutator_buffered_bytes(void) {
   size_t bytes = 0;
-  for (struct mutator *m = atomic_get(&state.all); m; m = m->next)
+  for (struct mutator *m = atomic_get_acquire(&state.all); m; m = m->next)
     for (unsigned class = 1; class < CLASS_SMALL_END; class ++)
       bytes += (size_t)atomic_get(&m->buffers[class].count) * size_classes[class].size;
   return bytes;

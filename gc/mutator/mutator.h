@@ -41,6 +41,8 @@ struct mutator {
   struct mutator *next_orphan;
   uint32_t busy; /* in a slow path: a handler must not use this mutator */
   uint32_t spans_taken;
+  uint32_t trim_due; /* set by any thread: look for empty pages at the next change of page */
+  size_t unfilled;   /* heap pages' worth of free cells, the fewest since the last such look */
 };
 
 /* What the fast paths know before the thread does: one address for both. */
@@ -67,6 +69,8 @@ HIDDEN void mutator_put(struct mutator *mutator, unsigned class, void *cell);
 HIDDEN void mutator_flush(void **cells, size_t count);
 /* Releases the mutator's empty pages and gives back free parts of nearly empty ones. */
 HIDDEN void mutator_trim(struct mutator *mutator);
+/* Has every owner do so, at its next change of page or flush. Any thread. */
+HIDDEN void mutator_ask_to_trim(void);
 /* Empties all buffers of the mutator. */
 HIDDEN void mutator_flush_buffers(struct mutator *mutator);
 /* Called once bits of a page were freed: lists the page with its owner if it was full. */

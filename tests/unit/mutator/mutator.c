@@ -258,6 +258,39 @@ Test(mutator, an_orphan_is_adopted_with_its_pages) {
   expect_sound();
 }
 
+/* Takes that many pages' worth of cells of a class; returns their number. */
+enum { PAGES = 200, CELLS = PAGES * 4096 };
+static void *cells[CELLS];
+static size_t take_pages(struct mutator *mutator, unsigned class, size_t pages) {
+  size_t count = 0;
+  while (page_heap_counts.used <= pages) cells[count++] = take(mutator, class);
+  return count;
+}
+
+Test(mutator, empty_pages_go_while_all_that_happens_are_frees) {
+  struct mutator *mutator = mutator_adopt();
+  size_t count = take_pages(mutator, 8, PAGES), most = 0;
+  for (size_t i = 0; i < count; i++) {
+    put(mutator, 8, cells[i]);
+    size_t left = (count - i) * (size_t)size_classes[8].size / HEAP_PAGE;
+    most = size_max(most, page_heap_counts.used - size_min(left, page_heap_counts.used));
+  }
+  cr_expect_leq(page_heap_counts.used, 32, "%zu of %d pages", page_heap_counts.used, PAGES);
+  cr_expect_leq(most, PAGES / 4, "at most %zu pages too many", most);
+  expect_sound();
+}
+
+Test(mutator, an_owner_who_is_asked_gives_up_what_others_emptied) {
+  struct mutator *mutator = mutator_adopt();
+  size_t count = take_pages(mutator, 8, PAGES), used = page_heap_counts.used;
+  flush(cells, count);
+  cr_expect_geq(page_heap_counts.used, used - 1, "they are the owner's");
+  mutator_ask_to_trim();
+  for (unsigned i = 0; i < size_classes[3].cells + 1u; i++) take(mutator, 3); /* a change of page */
+  cr_expect_leq(page_heap_counts.used, 8, "%zu pages", page_heap_counts.used);
+  expect_sound();
+}
+
 Test(mutator, pages_of_an_orphan_serve_others) {
   struct mutator *dead = mutator_adopt(), *mine = mutator_adopt();
   take(dead, 3);
