@@ -42,6 +42,8 @@ static struct {
 enum { STACK = 128 * 1024 };
 static const uint64_t second = 1000000000;
 #define LOOK_INTERVAL (second / 50)
+#define TICK (second * 2 / 5) /* with the page heap's decay, what a peak leaves is back ... */
+#define TICK_AT_WORK (second * 3 / 20) /* ... within a second */
 
 /* One round of whatever is due. Nothing is, behind a filter: it may forbid the clock. */
 static void work(void) {
@@ -51,9 +53,12 @@ static void work(void) {
   }
   uint64_t now = port_now();
   allocate_trim(false);
-  page_heap_decay(now);
+  if (!atomic_get(&state.running)) atomic_set(&mutator_pages_emptied, false);
   if (pace_idle_due(now)) cycle_run(CYCLE_IDLE, false);
-  if (!pace_attention_due() && !page_heap_counts.dirty_free) atomic_set(&blocking_work_due, 0);
+  page_heap_decay(now);
+  if (!pace_attention_due() && !atomic_get(&page_heap_counts.dirty_free) &&
+      !atomic_get(&mutator_pages_emptied))
+    atomic_set(&blocking_work_due, 0);
 }
 
 /* Parked, so that no stop has to look for this thread or wait for it. */
@@ -75,7 +80,7 @@ static void *background(void *unused) {
   threads_disown();
   thread_enroll();
   for (;;) {
-    sleep_for(interval ? interval : second / 2);
+    sleep_for(interval ? interval : atomic_get(&blocking_work_due) ? TICK_AT_WORK : TICK);
     if (atomic_get_acquire(&state.ending)) break;
     if (interval) cycle_run(CYCLE_INTERVAL, false);
     else if (atomic_get(&blocking_work_due)) work();
@@ -130,6 +135,13 @@ void blocking_work(void) {
     if (!atomic_get(&state.running)) work();
   }
   errno = error;
+}
+
+void blocking_rest(void) {
+  if (!atomic_get(&blocking_work_due) || atomic_get(&state.running) || atomic_get(&port_sealed))
+    return;
+  allocate_trim(true);
+  page_heap_purge(0);
 }
 
 /* Once it is joined, the kernel has forgotten it, and libc no longer counts it. */

@@ -44,6 +44,9 @@
    Both are defined with that work; it keeps errno. */
 extern HIDDEN int blocking_work_due;
 HIDDEN void blocking_work(void);
+/* A single-threaded program is about to sleep for so long that what it has freed should go back. */
+enum { BLOCKING_REST = 100000 }; /* microseconds */
+HIDDEN void blocking_rest(void);
 
 static inline void blocking_enter(void) {
   if (UNLIKELY(atomic_get(&blocking_work_due))) blocking_work();

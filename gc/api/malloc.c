@@ -201,7 +201,9 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
   }
   if (UNLIKELY(options.zero)) memset(pointer, 0, cell_usable(&cell));
   if (release(pointer) == RELEASE_NOT_LIVE) bad_pointer(by, pointer);
-  if (page_heap_counts.dirty_free >= MIB / HEAP_PAGE) background_attention();
+  if (atomic_get(&page_heap_counts.dirty_free) >= MIB / HEAP_PAGE ||
+      atomic_get(&mutator_pages_emptied))
+    background_attention();
 }
 
 static NOINLINE void free_slowly(void *pointer) {

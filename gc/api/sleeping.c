@@ -63,12 +63,14 @@ EXPORT int nanosleep(const struct timespec *request, struct timespec *rest) {
 EXPORT int usleep(useconds_t microseconds) {
   struct timespec request = {microseconds / 1000000, (long)(microseconds % 1000000) * 1000};
 
+  if (microseconds >= BLOCKING_REST) blocking_rest();
   return nanosleep(&request, NULL);
 }
 
 EXPORT unsigned int sleep(unsigned int seconds) {
   struct timespec request = {(time_t)seconds, 0};
 
+  if (seconds > 0) blocking_rest();
   return nanosleep(&request, &request) < 0 ? (unsigned int)request.tv_sec : 0;
 }
 

@@ -19,6 +19,8 @@
   X(interior)        /* a pointer to anywhere inside a block counts */                             \
   X(slack)           /* a spare byte behind each block: a pointer one past its end is inside */    \
   X(parking)         /* a thread in a blocking call is held without a signal */                    \
+  X(one_signal)      /* who cannot answer is sent one stop signal, not one in each cycle */       \
+  X(idle_threads)    /* what a parked thread has ready is taken from it in a stop */               \
   X(parked_frame)    /* the caller's registers, saved in the frame of the parked call */           \
   X(gate_unparks)    /* a handler ends the parking of its thread before it runs */                 \
   X(cancel_unparks)  /* so does a cancellation */                                                  \

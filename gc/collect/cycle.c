@@ -20,7 +20,7 @@
 #include "report/report.h"
 #include "report/site.h"
 
-enum { STACK_SIZE = 256 * 1024, CHANGED_MAX = 64 };
+enum { STACK_SIZE = 256 * 1024, CHANGED_MAX = 64, HARVEST_PAGES = 1024 };
 
 static struct {
   bool ready;
@@ -117,6 +117,15 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
   return failure;
 }
 
+/* Takes from a thread that waits in a blocking call the cells it had ready and its pages that are
+   not full (of very many the rest in another cycle). A handler that interrupted one of its mutators
+   and now waits shows in `interrupted`. */
+static void harvest(struct thread *thread) {
+  for (unsigned level = 0; level < HANDLER_LEVELS; level++)
+    if (thread->levels[level] && !thread->interrupted[level])
+      mutator_harvest(thread->levels[level], HARVEST_PAGES);
+}
+
 /* On the cycle's own stack. */
 static void run(void *unused) {
   (void)unused;
@@ -162,12 +171,16 @@ static void run(void *unused) {
   event->recovered = swept.recovered;
   event->condemned = swept.condemned;
   event->revived = swept.revived;
+  pace.took = end - begin;
   if (event->given_up) pace_skipped(end);
   else pace_done(event->live, swept.dead_bytes, swept.suspect_bytes, end);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
-  if (!event->given_up) {
+  if (!event->given_up) { /* else a thread that is held may hold their locks */
+    if (!WITHOUT(idle_threads)) world_visit_parked(harvest);
+    mutator_bequeath();
+    atomic_set(&mutator_pages_emptied, false);
     mutator_ask_to_trim();
-    page_heap_decay(end); /* a thread that is held may hold its lock */
+    page_heap_decay(end);
   }
   cycle.completed = !event->given_up;
 }

@@ -3,8 +3,9 @@
 
 #include "base/option.h"
 #include "base/remedy.h"
+#include "mutator/mutator.h"
 
-enum { LEAST_STEP = 32 << 20, IDLE_STEP = 1 << 20, LARGEST_BACK_OFF = 3 };
+enum { LEAST_STEP = 32 << 20, IDLE_STEP = 1 << 20, LARGEST_BACK_OFF = 3, EMPTIED_SHARE = 50 };
 
 struct pace pace = {.due_pages = SIZE_MAX,
                     .overdue_pages = SIZE_MAX,
@@ -49,6 +50,8 @@ void pace_skipped(uint64_t now) {
 }
 
 bool pace_idle_due(uint64_t now) {
-  return options.idle && pace_attention_due() &&
-         now - pace.last >= (uint64_t)options.idle * 1000000000u;
+  if (!options.idle) return false;
+  uint64_t idle = now - pace.last;
+  if (pace_attention_due() && idle >= (uint64_t)options.idle * 1000000000u) return true;
+  return atomic_get(&mutator_pages_emptied) && idle / EMPTIED_SHARE >= pace.took;
 }

@@ -136,6 +136,17 @@ static void show_slot(struct stopped_thread *slot, unsigned state) {
   __atomic_store_n(&world.count, world.count + 1, __ATOMIC_SEQ_CST);
 }
 
+static enum port_thread_state state_of(int id) {
+  enum port_thread_state state = port_thread_state(id);
+  bool unknown = (state == PORT_THREAD_GONE && WITHOUT(exiting_threads)) ||
+                 (state == PORT_THREAD_KERNEL && WITHOUT(kernel_workers));
+  return unknown ? PORT_THREAD_ALIVE : state;
+}
+
+static bool can_answer(enum port_thread_state state) {
+  return state == PORT_THREAD_ALIVE || state == PORT_THREAD_STUCK;
+}
+
 /* Gives a thread its slot and signals it. 1, 0: it has a slot already or is gone, or one of
    the failures. */
 static int ask(int id, const struct thread *record) {
@@ -144,7 +155,11 @@ static int ask(int id, const struct thread *record) {
   if (result != 1) return result;
   uint64_t number = world.count;
   show_slot(slot, ASKED);
-  if (find_silent(id)) return 1;
+  if (find_silent(id)) {
+    if (can_answer(state_of(id))) return 1;
+    atomic_set(&slot->state, 0);
+    return 0;
+  }
   result = port_stop_thread(world.process, id, (uint64_t)world.epoch << 16 | number);
   if (result == 0) return 1;
   if (result != -3) return NO_SIGNAL;
@@ -195,11 +210,26 @@ static int ask_listed(int count) {
   return fresh;
 }
 
-static enum port_thread_state state_of(int id) {
-  enum port_thread_state state = port_thread_state(id);
-  bool unknown = (state == PORT_THREAD_GONE && WITHOUT(exiting_threads)) ||
-                 (state == PORT_THREAD_KERNEL && WITHOUT(kernel_workers));
-  return unknown ? PORT_THREAD_ALIVE : state;
+static void remember(int id) {
+  int *entry = find_silent(id);
+  if (!entry) entry = find_silent(0);
+  if (!entry) entry = &world.silent[id % SILENT];
+  __atomic_store_n(entry, id, __ATOMIC_SEQ_CST);
+}
+
+/* Those that the kernel lists for long after they could answer, its own workers and the first
+   thread when that has ended, keep our signal: another in each cycle would fill the queue of all
+   that this user's processes are sent (RLIMIT_SIGPENDING). */
+static void remember_who_stays(int id, enum port_thread_state state) {
+  if ((state == PORT_THREAD_KERNEL || id == world.process) && !WITHOUT(one_signal)) remember(id);
+}
+
+/* Who is not there any more; another thread may get the number. */
+static void forget_who_left(void) {
+  for (int i = 0; i < SILENT; i++) {
+    int id = atomic_get(&world.silent[i]);
+    if (id && !*find_place(id)) no_longer_silent(id);
+  }
 }
 
 /* Waits until every thread that was asked has stopped or will never run again. */
@@ -223,12 +253,13 @@ static bool await(uint64_t begin) {
       uint64_t state = atomic_get_acquire(&slot->state);
       if ((state & 3) != ASKED) continue;
       enum port_thread_state thread = state_of(slot->id);
-      if (thread == PORT_THREAD_ALIVE || thread == PORT_THREAD_STUCK) {
+      if (can_answer(thread)) {
         uint64_t limit = thread == PORT_THREAD_STUCK ? patience_stuck : patience;
         if (waited > limit && !WITHOUT(patience)) return false;
         open = true;
       } else {
         uint64_t asked = state;
+        remember_who_stays(slot->id, thread);
         __atomic_compare_exchange_n(&slot->state, &asked, 0, false, __ATOMIC_SEQ_CST,
                                     __ATOMIC_SEQ_CST);
       }
@@ -241,14 +272,11 @@ static void remember_silent(void) {
   for (size_t i = 0; i < world.count; i++) {
     struct stopped_thread *slot = &world.slots[i];
     if ((atomic_get(&slot->state) & 3) != ASKED) continue;
-    int *entry = find_silent(slot->id);
-    if (entry) { /* once more without an answer: is the signal still on its way? */
+    if (find_silent(slot->id)) { /* once more without an answer: is the signal still on its way? */
       if (!port_stop_pending(slot->id)) no_longer_silent(slot->id);
       continue;
     }
-    entry = find_silent(0);
-    if (!entry) entry = &world.silent[slot->id % SILENT];
-    __atomic_store_n(entry, slot->id, __ATOMIC_SEQ_CST);
+    remember(slot->id);
     /* It may have answered in between; then nothing is pending any more. */
     if ((__atomic_load_n(&slot->state, __ATOMIC_SEQ_CST) & 3) != ASKED) no_longer_silent(slot->id);
   }
@@ -304,7 +332,8 @@ static enum world_result try_stop(void) {
   atomic_set(&world.answers, 0);
   __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
   enum world_result result = stop_all(port_now());
-  if (result != WORLD_STOPPED) world_resume();
+  if (result == WORLD_STOPPED) forget_who_left();
+  else world_resume();
   return result;
 }
 
@@ -329,6 +358,17 @@ enum world_result world_stop(void) {
 void world_resume(void) {
   __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
   port_futex_wake(&world.epoch, INT32_MAX);
+}
+
+/* A stop of one thread each. The last stop has just found that no handler passes the gate by. */
+void world_visit_parked(void (*visit)(struct thread *thread)) {
+  if (!may_hold() || !world.held) return;
+  for (struct thread *record = thread_first(); record; record = record->next) {
+    if (atomic_get_acquire(&record->id) <= 0 || !parking_is_parked(record)) continue;
+    __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
+    if (parking_hold(record, world.epoch)) visit(record);
+    world_resume();
+  }
 }
 
 void world_set_gate(uintptr_t gate) { world.gate = gate; }

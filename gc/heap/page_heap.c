@@ -12,7 +12,7 @@ enum {
   LISTS = 64 + 4 * 22, /* then four a doubling, up to 2^28 pages */
   LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB */
 };
-static const uint64_t decay_period = 1000000000;
+static const uint64_t decay_period = 400000000;
 
 struct page_heap_counts page_heap_counts;
 
@@ -45,7 +45,7 @@ static void list_add(struct page *run) {
   if (*head) (*head)->previous = run;
   *head = run;
   set_ends(run, true);
-  if (run->dirty) counts.dirty_free += run->run;
+  if (run->dirty) atomic_set(&counts.dirty_free, counts.dirty_free + run->run);
 }
 
 static void list_remove(struct page *run) {
@@ -54,7 +54,7 @@ static void list_remove(struct page *run) {
   if (run->next) run->next->previous = run->previous;
   run->next = run->previous = NULL;
   set_ends(run, false);
-  if (run->dirty) counts.dirty_free -= run->run;
+  if (run->dirty) atomic_set(&counts.dirty_free, counts.dirty_free - run->run);
 }
 
 /* Free pages left the lists for good: decay may count only on the fewest there were. */
@@ -136,18 +136,27 @@ static struct page *take(size_t pages) {
     if (!run) return NULL;
   }
   note_low();
-  counts.used += pages;
+  atomic_set(&counts.used, counts.used + pages);
   if (counts.used > counts.peak) counts.peak = counts.used;
   return run;
+}
+
+/* The kernel pages that lie wholly inside. All zero: nothing lives here. */
+static void purge_inner(const void *begin, const void *end) {
+  uintptr_t from = round_up((uintptr_t)begin, KERNEL_PAGE),
+            to = (uintptr_t)end & ~(KERNEL_PAGE - 1ul);
+  if (from < to) port_purge((void *)from, to - from);
 }
 
 static size_t purge_run(struct page *run) {
   uintptr_t address = page_address(run);
   size_t size = (size_t)run->run * HEAP_PAGE;
   if (!port_purge((void *)address, size)) return 0;
-  port_purge(state_at(address),
-             (size_t)run->run * PAGE_GRANULES); /* all zero: nothing lives here */
-  counts.dirty_free -= run->run;
+  size_t first = page_index(run), end = first + run->run;
+  purge_inner(state_at(address), state_at(address) + (size_t)run->run * PAGE_GRANULES);
+  purge_inner(heap.allocated[first], heap.allocated[end]);
+  purge_inner(heap.marked[first], heap.marked[end]);
+  atomic_set(&counts.dirty_free, counts.dirty_free - run->run);
   run->dirty = 0;
   return size;
 }
@@ -163,10 +172,10 @@ static size_t purge_to(size_t keep) {
 }
 
 static void give_back(struct page *run) {
-  counts.used -= run->run;
+  atomic_set(&counts.used, counts.used - run->run);
   run->dirty = 1;
   add_coalesced(run);
-  size_t limit = size_max(counts.used, LEAST_DIRTY);
+  size_t limit = size_max(counts.used / 2, LEAST_DIRTY);
   if (counts.dirty_free > limit) purge_to(limit / 2);
 }
 
@@ -253,7 +262,7 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
         list_add(page);
         page = aligned;
       }
-      counts.used -= extra;
+      atomic_set(&counts.used, counts.used - extra);
     }
     *zero = !page->dirty;
     clear_descriptor(page);
@@ -265,7 +274,7 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
     heap.allocated[first][0] = 1; /* its one cell */
     enter_large(page, 0, pages);
     atomic_set_release(&page->cells, 1);
-    counts.large += pages;
+    atomic_set(&counts.large, counts.large + pages);
   }
   lock_release(&state.lock);
   return page;
@@ -273,7 +282,7 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
 
 void page_heap_release_large(struct page *page) {
   lock_acquire(&state.lock);
-  counts.large -= page->run;
+  atomic_set(&counts.large, counts.large - page->run);
   forget(page);
   page_allocated(page)[0] = 0;
   page_marked(page)[0] = 0; /* found dead, yet freed by the program, which had hidden its pointer */
@@ -296,7 +305,7 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
     rest->run = (uint32_t)(old - pages);
     page->run = (uint32_t)pages;
     forget(rest);
-    counts.large -= old - pages;
+    atomic_set(&counts.large, counts.large - (old - pages));
     give_back(rest);
   } else {
     size_t more = pages - old;
@@ -316,8 +325,8 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
       COMPILER_BARRIER();
       page->run = (uint32_t)pages;
       page->size = size; /* last: a stopped thread's half-grown object is its old self */
-      counts.used += more;
-      counts.large += more;
+      atomic_set(&counts.used, counts.used + more);
+      atomic_set(&counts.large, counts.large + more);
       if (counts.used > counts.peak) counts.peak = counts.used;
     }
   }

@@ -2,7 +2,7 @@
 
    Free runs are coalesced with their neighbours and kept in lists by length: exact up to 63
    pages, then four lists a doubling. A run that was written stays dirty until it is purged;
-   when dirty free pages exceed what is in use (at least 2 MiB), the longest runs are given back to
+   when dirty free pages exceed half of what is in use (at least 2 MiB), the longest runs are given back to
    the kernel, and the rest after a while without use (page_heap_decay).
 
    All state belongs to one lock, taken with signals blocked. */
@@ -44,7 +44,7 @@ HIDDEN bool page_heap_resize_large(struct page *page, size_t bytes);
 /* Gives free pages back to the kernel: all of them (0), or down to `keep` dirty pages. Returns
    the bytes given back. */
 HIDDEN size_t page_heap_purge(size_t keep);
-/* Purges what was free and dirty for a whole period (a second); cheap, call it often. */
+/* Purges what was free and dirty for a whole period (0.4 s); cheap, call it often. */
 HIDDEN void page_heap_decay(uint64_t now);
 
 /* heap_shrink under the page heap's lock. */

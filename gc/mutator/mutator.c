@@ -15,22 +15,25 @@
 #include "ports/port.h"
 
 enum {
-  FIRST_LIMIT = 8, /* a buffer starts this small and doubles at each refill or flush */
-  TRIM_EVERY = 16, /* spans taken between two looks for empty pages */
-  TRIM_PART = 8,   /* look too when this part of the heap's pages, ... */
-  TRIM_LEAST = 16, /* ... and this many at least, have become free cells since */
-  COLOUR = 1216,   /* spreads the first cells of pages over the cache's sets */
+  FIRST_LIMIT = 16,  /* a buffer starts this small and doubles at each refill or flush */
+  TRIM_EVERY = 16,   /* spans taken between two looks for empty pages */
+  TRIM_PART = 8,     /* look too when this part of the heap's pages, ... */
+  TRIM_LEAST = 16,   /* ... and this many at least, have become free cells since */
+  PURGE_CLASSES = 4, /* buffers of so many classes are worth a system call */
+  COLOUR = 1216,     /* spreads the first cells of pages over the cache's sets */
   COLOUR_MASK = 0x3fff,
 };
 
 THREAD_LOCAL struct self self = {.there = true};
 struct mutator_fast mutator_fast;
 void (*mutator_sweep_page)(struct page *page);
+bool mutator_pages_emptied;
 
 static struct {
   struct lock lock; /* the two lists */
   struct mutator *all;
   struct mutator *orphans;
+  struct mutator *heir; /* the collector's, of what was idle threads' */
 } state;
 
 void mutator_init(void) {
@@ -38,25 +41,42 @@ void mutator_init(void) {
     mutator_fast.buffer[i] = (uint32_t)(size_class_table[i] * sizeof(struct buffer));
 }
 
+/* The lowest of a set of classes, and the rest of the set. */
+static inline unsigned next_class(uint64_t *set) {
+  unsigned class = (unsigned)__builtin_ctzll(*set);
+  *set &= *set - 1;
+  return class;
+}
+
+static void start_small(struct mutator *mutator) {
+  for (uint64_t set = mutator->used; set;) mutator->buffers[next_class(&set)].limit = 0;
+}
+
+/* Under the lock. */
+static struct mutator *take_orphan(void) {
+  struct mutator *mutator = state.orphans;
+  if (!mutator) return NULL;
+  state.orphans = mutator->next_orphan;
+  mutator->next_orphan = NULL;
+  start_small(mutator);
+  return mutator;
+}
+
+static struct mutator *new_mutator(void) {
+  struct mutator *mutator = heap_metadata(sizeof *mutator);
+  if (!mutator) return NULL;
+  lock_acquire(&state.lock);
+  mutator->next = state.all;
+  atomic_set_release(&state.all, mutator);
+  lock_release(&state.lock);
+  return mutator;
+}
+
 struct mutator *mutator_adopt(void) {
   lock_acquire(&state.lock);
-  struct mutator *mutator = state.orphans;
-  if (mutator) state.orphans = mutator->next_orphan;
+  struct mutator *mutator = take_orphan();
   lock_release(&state.lock);
-  if (!mutator) {
-    mutator = heap_metadata(sizeof *mutator);
-    if (!mutator) return NULL;
-    lock_acquire(&state.lock);
-    mutator->next = state.all;
-    atomic_set_release(&state.all, mutator);
-    lock_release(&state.lock);
-  }
-  mutator->next_orphan = NULL;
-  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
-    uint32_t slots = size_classes[class].slots;
-    mutator->buffers[class].limit = slots < FIRST_LIMIT ? slots : FIRST_LIMIT;
-  }
-  return mutator;
+  return mutator ? mutator : new_mutator();
 }
 
 void mutator_page_freed(struct page *page) {
@@ -108,6 +128,7 @@ void mutator_flush(void **cells, size_t count) {
  */
 
 static void enqueue(struct mutator *mutator, struct page *page) {
+  mutator->used |= 1ull << page->class;
   struct page_queue *queue = &mutator->queue[page->class];
   struct page *last = queue->tail; /* means nothing while there is no head */
   page->next = NULL;
@@ -190,7 +211,8 @@ void mutator_trim(struct mutator *mutator) {
   begin_lists();
   atomic_set(&mutator->trim_due, 0);
   drain_returned(mutator);
-  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+  for (uint64_t set = mutator->used; set;) {
+    unsigned class = next_class(&set);
     struct page_queue *queue = &mutator->queue[class];
     struct page **link = &queue->head, *last = NULL, *page;
     while ((page = *link)) {
@@ -223,9 +245,10 @@ void mutator_ask_to_trim(void) {
 static void trim_if_due(struct mutator *mutator) {
   size_t now = unfilled(), then = mutator->unfilled;
   if (now < then) mutator->unfilled = now;
-  if (atomic_get(&mutator->trim_due) ||
-      (now > then && now - then >= size_max(page_heap_counts.used / TRIM_PART, TRIM_LEAST)))
-    mutator_trim(mutator);
+  bool grown = now > then &&
+               now - then >= size_max(atomic_get(&page_heap_counts.used) / TRIM_PART, TRIM_LEAST);
+  if (grown) atomic_set(&mutator_pages_emptied, true);
+  if (grown || atomic_get(&mutator->trim_due)) mutator_trim(mutator);
 }
 
 /* A page of a dead thread that nobody adopted, for the class we need. */
@@ -293,9 +316,15 @@ static struct page *next_page(struct mutator *mutator, unsigned class) {
   return mutator->current[class] = page;
 }
 
-static void raise_limit(struct buffer *buffer, unsigned class) {
-  uint32_t slots = size_classes[class].slots;
-  buffer->limit = buffer->limit * 2 < slots ? buffer->limit * 2 : slots;
+static void raise_limit(struct mutator *mutator, unsigned class) {
+  struct buffer *buffer = &mutator->buffers[class];
+  uint32_t slots = size_classes[class].slots, limit = buffer->limit * 2;
+  if (!limit) {
+    mutator->used |= 1ull << class;
+    COMPILER_BARRIER();
+    limit = FIRST_LIMIT;
+  }
+  buffer->limit = limit < slots ? limit : slots;
 }
 
 void *mutator_take(struct mutator *mutator, unsigned class) {
@@ -308,7 +337,7 @@ void *mutator_take(struct mutator *mutator, unsigned class) {
     buffer->hot = buffer->slot[count];
     return cell;
   }
-  if (buffer->limit < size_classes[class].slots) raise_limit(buffer, class);
+  if (buffer->limit < size_classes[class].slots) raise_limit(mutator, class);
   uint32_t want = (buffer->limit + 1) / 2, got = 0;
   void **cells = buffer->slot + 1; /* filled from above, so that cells leave in address order */
   struct page *page = mutator->current[class];
@@ -356,7 +385,7 @@ void mutator_put(struct mutator *mutator, unsigned class, void *cell) {
   struct buffer *buffer = &mutator->buffers[class];
   if (buffer->count >= buffer->limit) {
     if (buffer->limit < size_classes[class].slots) {
-      raise_limit(buffer, class);
+      raise_limit(mutator, class);
     } else { /* flush the older half */
       uint32_t count = buffer->count, half = (count + 1) / 2;
       buffer->count = 0;
@@ -379,7 +408,8 @@ void mutator_put(struct mutator *mutator, unsigned class, void *cell) {
 }
 
 void mutator_flush_buffers(struct mutator *mutator) {
-  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+  for (uint64_t set = mutator->used; set;) {
+    unsigned class = next_class(&set);
     struct buffer *buffer = &mutator->buffers[class];
     uint32_t count = buffer->count;
     if (!count) continue;
@@ -390,19 +420,71 @@ void mutator_flush_buffers(struct mutator *mutator) {
   }
 }
 
-void mutator_orphan(struct mutator *mutator) {
-  begin_lists();
+/* Leaves nothing in the buffers, and all pages in the queues. */
+static void empty(struct mutator *mutator) {
   mutator_flush_buffers(mutator);
-  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+  for (uint64_t set = mutator->used; set;) {
+    unsigned class = next_class(&set);
     struct page *page = mutator->current[class];
     mutator->current[class] = NULL;
     if (page) enqueue(mutator, page);
   }
+  drain_returned(mutator);
+}
+
+/* Hands at most that many pages on. */
+static size_t move_pages(struct mutator *from, struct mutator *to, size_t most) {
+  size_t pages = 0;
+  struct page *page;
+  for (uint64_t set = from->used; set;)
+    for (unsigned class = next_class(&set); pages < most && (page = dequeue(from, class));
+         pages++) {
+      __atomic_store_n(&page->owner, to, __ATOMIC_RELEASE);
+      enqueue(to, page);
+    }
+  return pages;
+}
+
+_Static_assert(offsetof(struct mutator, buffers) == 0, "mutators begin at kernel pages");
+
+size_t mutator_harvest(struct mutator *from, size_t most) {
+  if (from->busy || !state.heir) return 0;
+  empty(from);
+  start_small(from);
+  size_t pages = move_pages(from, state.heir, most);
+  if (__builtin_popcountll(from->used) >= PURGE_CLASSES)
+    port_purge(from,
+               sizeof from->buffers / KERNEL_PAGE * KERNEL_PAGE); /* what lies whole in them */
+  return pages;
+}
+
+static void add_orphan(struct mutator *mutator) {
+  mutator->next_orphan = state.orphans;
+  state.orphans = mutator;
+}
+
+void mutator_bequeath(void) {
+  if (!state.heir) state.heir = new_mutator();
+  if (!state.heir || !state.heir->used) return;
+  mutator_trim(state.heir);
+  struct mutator *other = mutator_adopt();
+  if (!other) return;
+  begin_lists();
+  move_pages(state.heir, other, SIZE_MAX);
+  state.heir->used = 0;
+  lock_acquire(&state.lock);
+  add_orphan(other);
+  lock_release(&state.lock);
+  end_lists();
+}
+
+void mutator_orphan(struct mutator *mutator) {
+  begin_lists();
+  empty(mutator);
   mutator_trim(mutator);
   mutator->busy = 0; /* it may have been abandoned in a slow path */
   lock_acquire(&state.lock);
-  mutator->next_orphan = state.orphans;
-  state.orphans = mutator;
+  add_orphan(mutator);
   lock_release(&state.lock);
   end_lists();
 }
@@ -410,8 +492,10 @@ void mutator_orphan(struct mutator *mutator) {
 size_t mutator_buffered_bytes(void) {
   size_t bytes = 0;
   for (struct mutator *m = atomic_get_acquire(&state.all); m; m = m->next)
-    for (unsigned class = 1; class < CLASS_SMALL_END; class ++)
+    for (uint64_t set = atomic_get(&m->used); set;) {
+      unsigned class = next_class(&set);
       bytes += (size_t)atomic_get(&m->buffers[class].count) * size_classes[class].size;
+    }
   return bytes;
 }
 
@@ -447,10 +531,11 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
   for (size_t i = 0; i < count; i++) busy |= kept[i] && kept[i]->busy;
   state.orphans = NULL;
   for (struct mutator *m = state.all; m; m = m->next) {
-    bool mine = false;
+    bool mine = m == state.heir; /* it is empty when no cycle runs */
     for (size_t i = 0; i < count; i++) mine |= kept[i] == m;
     if (mine) continue;
-    for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+    for (uint64_t set = m->used; set;) {
+      unsigned class = next_class(&set);
       m->buffers[class].count = 0;
       m->current[class] = NULL;
       m->queue[class] = (struct page_queue){NULL, NULL};

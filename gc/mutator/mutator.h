@@ -23,7 +23,8 @@
 
 struct buffer {
   uint32_t count; /* cells, the one in `hot` included */
-  uint32_t limit; /* 0 for classes that have no cells: the fast path then falls through */
+  uint32_t limit; /* 0 before the first use, and for the class that has no cells: the fast paths
+                     then fall through */
   void *hot;
   void *slot[BUFFER_SLOTS + 1]; /* slot[1..count-1] in use; slot[0] is no cell */
 };
@@ -36,6 +37,7 @@ struct mutator {
   struct buffer buffers[CLASS_COUNT];
   struct page *current[CLASS_SMALL_END];
   struct page_queue queue[CLASS_SMALL_END];
+  uint64_t used;         /* the classes ever used: what belongs to others was never touched */
   struct page *returned; /* Treiber stack: pushed by any thread, taken whole by the owner */
   struct mutator *next;  /* in the list of all */
   struct mutator *next_orphan;
@@ -71,6 +73,13 @@ HIDDEN void mutator_flush(void **cells, size_t count);
 HIDDEN void mutator_trim(struct mutator *mutator);
 /* Has every owner do so, at its next change of page or flush. Any thread. */
 HIDDEN void mutator_ask_to_trim(void);
+/* The owner is parked and held, so that it is not at work with it: the collector empties its
+   buffers and takes at most that many of its pages that are not full; returns how many. No lock is
+   taken. */
+HIDDEN size_t mutator_harvest(struct mutator *mutator, size_t most);
+/* After that: releases those that are empty and leaves the rest to adopt. By the
+   one who collects, who owns them meanwhile. */
+HIDDEN void mutator_bequeath(void);
 /* Empties all buffers of the mutator. */
 HIDDEN void mutator_flush_buffers(struct mutator *mutator);
 /* Called once bits of a page were freed: lists the page with its owner if it was full. */
@@ -82,6 +91,9 @@ HIDDEN size_t mutator_buffered_bytes(void);
 HIDDEN void mutator_fork_lock(void);
 HIDDEN void mutator_fork_unlock(void);
 HIDDEN void mutator_fork_child(struct mutator *const *kept, size_t count);
+
+/* Much was freed in pages that stay in use, perhaps other threads'. Reset by whoever sees to it. */
+extern HIDDEN bool mutator_pages_emptied;
 
 /* How a refill prepares a page that waits for its sweep; set by collect/ at start. */
 extern HIDDEN void (*mutator_sweep_page)(struct page *page);

@@ -31,11 +31,12 @@ PRESSURE(moved_blocks, "moves", "bounded_moves")
 /* The heap and each of its tables are one mapping each. */
 PRESSURE_BY_DESIGN(mappings, "mappings")
 PRESSURE(given_back, "given-back", "give_back")
+HAZARD(idle_threads, "idle_threads", .command.argv = {"idle"}, .command.seconds = 60)
 
 /* Growth is what was allocated less what was freed. */
 PRESSURE_BY_DESIGN(steady_heap, "steady")
 PRESSURE(growing_heap, "growing", "back_off")
-PRESSURE(queue, "queue", "wipe_dead", .cycles = 10)
+PRESSURE(queue, "queue", "wipe_dead+give_back", .cycles = 10)
 /* The option is the remedy. */
 static const struct hazard reused = {
     .command.argv = {"reused"}, .command.options = "free=quarantine,reclaim=on", .cycles = 40};

@@ -38,6 +38,7 @@ CASE(vfork_parent, "unanswered", "vfork", "patience")
 CASE(spawn_parent, "unanswered", "spawn", "patience")
 CASE(traced, "unanswered", "traced", "patience")
 DESIGN(stopped, "unanswered", "stopped")
+CASE(leader, "unanswered", "leader", "one_signal")
 CASE(realtime, "unanswered", "realtime", "sleeping_waits")
 
 /* Descriptors */

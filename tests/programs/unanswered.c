@@ -1,10 +1,11 @@
-/* unanswered.c: threads that cannot answer: the collector gives up or goes without them, never hangs, and
-   collects again when they are back. unanswered CASE
+/* unanswered.c: threads that cannot answer: the collector gives up or goes without them, never
+   hangs, and collects again when they are back. unanswered CASE
 
    vfork, spawn   the parent of a child by vfork stands still in the kernel until the child execs
    traced         another process holds one thread by ptrace, as a debugger does
    stopped        the whole process is stopped and continued while it collects
    workers        io_uring's kernel workers are listed among the threads
+   leader         the first thread has ended, and stays listed
    realtime       threads under SCHED_FIFO on one processor, one of which collects; they spin */
 #include "reclaimed.h"
 #include "roots.h"
@@ -188,6 +189,30 @@ static bool has_worker(void) {
   return false;
 }
 
+/* Signals that wait for this user's processes, whoever sent them. */
+static long queued_signals(void) {
+  char line[256];
+  long count = -1;
+  FILE *file = fopen("/proc/self/status", "r");
+  CHECK(file != NULL);
+  while (fgets(line, sizeof line, file) != NULL) sscanf(line, "SigQ: %ld", &count);
+  CHECK(fclose(file) == 0 && count >= 0);
+  return count;
+}
+
+/* Collections leave no signals behind; other programs' come and go. */
+static void expect_no_signals_left(void) {
+  enum { WINDOWS = 8, COLLECTIONS = 100 };
+  long least = COLLECTIONS;
+  for (int i = 0; i < WINDOWS; i++) {
+    long before = queued_signals();
+    for (int k = 0; k < COLLECTIONS; k++) collect();
+    long more = queued_signals() - before;
+    if (more < least) least = more;
+  }
+  if (least > COLLECTIONS / 10) fail("%ld signals of %d collections wait", least, COLLECTIONS);
+}
+
 static void workers(void) {
   struct io_uring_params p = {0};
   int ring = (int)syscall(SYS_io_uring_setup, 8, &p), ends[2];
@@ -212,9 +237,27 @@ static void workers(void) {
   unsigned long before = given_up(NULL);
   for (int i = 0; i < 5; i++) expect_garbage_back();
   CHECK(given_up(NULL) == before);
+  expect_no_signals_left();
   CHECK(write(ends[1], "x", 1) == 1);
   CHECK(syscall(SYS_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) >= 0);
   CHECK(byte == 'x');
+}
+
+static void *outlive_the_leader(void *leader) {
+  CHECK(pthread_join(*(pthread_t *)leader, NULL) == 0);
+  expect_garbage_back();
+  expect_no_signals_left();
+  expect_garbage_back();
+  printf("held\n");
+  exit(0);
+}
+
+static void leader(void) {
+  static pthread_t me;
+  pthread_t thread;
+  me = pthread_self();
+  CHECK(pthread_create(&thread, NULL, outlive_the_leader, &me) == 0);
+  pthread_exit(NULL);
 }
 
 /* Real-time threads, all on one processor: who spins for another keeps it from running. */
@@ -267,8 +310,10 @@ static void realtime(void) {
 }
 
 static const struct root_case cases[] = {
-    {"vfork", held_by_vfork}, {"spawn", held_by_spawn}, {"traced", traced}, {"stopped", stopped},
-    {"workers", workers},     {"realtime", realtime},   {NULL, NULL},
+    {"vfork", held_by_vfork}, {"spawn", held_by_spawn},
+    {"traced", traced},       {"stopped", stopped},
+    {"workers", workers},     {"leader", leader},
+    {"realtime", realtime},   {NULL, NULL},
 };
 
 int main(int count, char **arguments) { return count == 2 ? run_case(cases, arguments[1]) : 2; }

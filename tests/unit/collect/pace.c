@@ -228,3 +228,15 @@ Test(pace, a_fork_child_begins_anew) {
   cr_expect_eq(pace.fruitless, 0);
   cr_expect(due_at(132 * mib));
 }
+
+Test(pace, much_was_freed_in_pages_of_others) {
+  options.idle = 10;
+  pace.last = 1000;
+  pace.took = 100;
+  cr_expect(!pace_idle_due(1000 + 60 * 100));
+  mutator_pages_emptied = true;
+  cr_expect(!pace_idle_due(1000 + 40 * 100), "too soon for what it costs");
+  cr_expect(pace_idle_due(1000 + 60 * 100));
+  options.idle = 0;
+  cr_expect(!pace_idle_due(1000 + 60 * 100), "never");
+}

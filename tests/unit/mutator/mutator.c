@@ -291,6 +291,48 @@ Test(mutator, an_owner_who_is_asked_gives_up_what_others_emptied) {
   expect_sound();
 }
 
+Test(mutator, an_idle_mutator_is_emptied_and_its_pages_serve_others) {
+  struct mutator *idle = mutator_adopt(), *other = mutator_adopt();
+  mutator_bequeath(); /* where they go to is made beside the program */
+  void *kept[CLASS_SMALL_END];
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+    put(idle, class, take(idle, class));
+    kept[class] = take(idle, class);
+  }
+  size_t count = take_pages(idle, 8, 300), used = page_heap_counts.used;
+  for (size_t i = 0; i < count; i++) put(idle, 8, cells[i]);
+  cr_expect_eq(mutator_harvest(idle, 5), 5, "no more than that");
+  cr_expect_gt(mutator_harvest(idle, SIZE_MAX), CLASS_SMALL_END / 2);
+  cr_expect_eq(mutator_buffered_bytes(), 0);
+  mutator_bequeath();
+  cr_expect_lt(page_heap_counts.used, used);
+  used = page_heap_counts.used;
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) take(other, class);
+  cr_expect_eq(page_heap_counts.used, used, "no page was needed");
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+    put(other, class, kept[class]);
+    put(idle, class, take(idle, class));
+  }
+  idle->busy = 1;
+  cr_expect_eq(mutator_harvest(idle, SIZE_MAX), 0, "at work, it is left alone");
+  cr_expect_gt(mutator_buffered_bytes(), 0);
+  expect_sound();
+}
+
+Test(mutator, one_that_was_never_used_touches_no_memory_of_its_buffers) {
+  struct mutator *mutator = mutator_adopt();
+  take(mutator, 3);
+  mutator_orphan(mutator);
+  mutator = mutator_adopt();
+  unsigned char resident[sizeof *mutator / 4096 + 2];
+  uintptr_t begin = (uintptr_t)mutator->buffers & ~4095ul,
+            end = (uintptr_t)(mutator->buffers + CLASS_COUNT);
+  cr_assert_eq(mincore((void *)begin, end - begin, resident), 0);
+  unsigned pages = 0;
+  for (size_t i = 0; i < (end - begin) / 4096; i++) pages += resident[i] & 1;
+  cr_expect_leq(pages, 4, "%u pages", pages);
+}
+
 Test(mutator, pages_of_an_orphan_serve_others) {
   struct mutator *dead = mutator_adopt(), *mine = mutator_adopt();
   take(dead, 3);
