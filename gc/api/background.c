@@ -6,12 +6,15 @@
    that thread at start. The thread does not survive fork; the child makes its own when it must.
    fork need not end it first, since it holds every lock of ours; calls that the kernel refuses to
    a process of several threads do (namespace.c), and so does the program's last thread: libc ends
-   the process with the last thread that it counts, and ours is among them. */
+   the process with the last thread that it counts, and ours is among them. Where threads left by a
+   raw system call libc never sees a last one, and the process ends when no thread is left: so ours
+   looks whether it is alone. */
 #include "api/background.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -24,6 +27,7 @@
 #include "base/remedy.h"
 #include "collect/cycle.h"
 #include "collect/pace.h"
+#include "collect/permit.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
 #include "mutator/thread.h"
@@ -35,6 +39,7 @@ static struct {
   pthread_t thread;
   uint32_t running;
   uint32_t ending; /* futex word the thread sleeps on: 1 asks it to end */
+  bool absent;     /* child of _Fork: libc counts a collector thread of the parent's */
   uint64_t looked; /* when a blocking call looked last at what is due, by the coarse clock */
   uint64_t next;   /* fork child: when collect-every-ms asks for the next cycle */
 } state;
@@ -69,6 +74,14 @@ static void sleep_for(uint64_t nanoseconds) {
   if (parked && !parking_leave(me)) world_unpark(me);
 }
 
+/* Has every other thread left? A main thread that has is there until the process ends. Not asked
+   where nothing is collected: a filter may forbid to ask. */
+static bool is_alone(void) {
+  if (permit_forbidden() || WITHOUT(alone)) return false;
+  int count = port_count_threads();
+  return count == 1 || (count == 2 && port_thread_state(port_process_id()) == PORT_THREAD_GONE);
+}
+
 /* A descriptor that we open for a moment could take a number that the program has just closed to
    open or dup another there; so the thread has a table of its own. Nothing of the program's stays
    open in it but, where asked for, the place of our own lines. */
@@ -81,7 +94,7 @@ static void *background(void *unused) {
   thread_enroll();
   for (;;) {
     sleep_for(interval ? interval : atomic_get(&blocking_work_due) ? TICK_AT_WORK : TICK);
-    if (atomic_get_acquire(&state.ending)) break;
+    if (atomic_get_acquire(&state.ending) || is_alone()) break;
     if (interval) cycle_run(CYCLE_INTERVAL, false);
     else if (atomic_get(&blocking_work_due)) work();
   }
@@ -164,12 +177,18 @@ void background_end(void) {
   errno = error;
 }
 
-void background_end_with_program(void) {
-  if (!atomic_get(&state.running) || WITHOUT(last_thread)) return;
-  if (identity_check() == IDENTITY_SELF) end_thread(); /* a child of _Fork has no such thread */
+void background_end_with_program(bool ended) {
+  enum identity identity = identity_check();
+  bool absent = state.absent;
+  if (atomic_get(&state.running)) {
+    if (identity == IDENTITY_SELF && !WITHOUT(last_thread)) end_thread();
+    if (identity == IDENTITY_FORKED) absent = true; /* nobody has told us of the fork */
+  }
+  if (absent && ended && !WITHOUT(absent_thread)) exit(0);
 }
 
-void background_fork_child(void) {
+void background_fork_child(bool forgotten) {
+  state.absent = !forgotten && (state.absent || state.running);
   atomic_set(&state.ending, 0);
   atomic_set(&state.running, 0);
   state.next = port_now();

@@ -3,11 +3,13 @@
    fork must not copy a heap in the middle of a change. Our handlers take every lock of ours around
    it; they have to run innermost, since other libraries' handlers call malloc: so they are
    registered before anybody else's, by interposing __register_atfork, through which every call of
-   pthread_atfork goes. A child made in another way (_Fork, a raw clone) is found out at the next
-   look at identity_check and collects nothing. */
+   pthread_atfork goes. _Fork, which runs no handlers, is interposed. A child made in another way (a
+   raw clone) is found out at the next look at identity_check and collects nothing. */
 #include "api/process.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "api/background.h"
 #include "api/blocking.h"
@@ -34,8 +36,8 @@ bool process_announce(void) {
 
 void process_retract(void) { cycle_retract(); }
 
-/* Written by the thread that forks, while it holds the cycle lock. */
-static struct { bool announced; } forking;
+/* Did the thread that forks hold off the cycles? Its own, while it holds all the locks. */
+static bool fork_announced;
 
 /* glibc takes the list of all streams once our handlers are done. Another thread may hold that and
    wait for one of our locks: fflush(NULL) writes a stream of the program's own, which allocates. So
@@ -44,13 +46,12 @@ extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
 extern void _IO_list_resetlock(void) __attribute__((weak));
 
-static void before_fork(void) {
-  if (_IO_list_lock && !WITHOUT(stream_list)) _IO_list_lock();
+static void lock(void) {
   bool announced = process_announce();
   thread_fork_lock();
   mutator_fork_lock();
   page_heap_lock();
-  forking.announced = announced; /* under the locks: a vfork child that forks did not announce */
+  fork_announced = announced; /* under the locks: a vfork child that forks did not announce */
 }
 
 static void unlock(void) {
@@ -59,14 +60,14 @@ static void unlock(void) {
   thread_fork_unlock();
 }
 
-static void after_fork_in_parent(void) {
-  bool announced = forking.announced;
+static void unlock_in_parent(void) {
+  bool announced = fork_announced;
   unlock();
   if (announced) process_retract();
-  if (_IO_list_unlock && !WITHOUT(stream_list)) _IO_list_unlock();
 }
 
-static void after_fork_in_child(void) {
+/* forgotten: libc no longer counts the threads of the parent. */
+static void become_child(bool forgotten) {
   identity_take();
   if (WITHOUT(fork_child_reset)) return;
   if (self.thread) mutator_fork_child(self.thread->levels, HANDLER_LEVELS);
@@ -74,10 +75,37 @@ static void after_fork_in_child(void) {
   thread_fork_child();
   cycle_fork_child();
   held_fork_child();
-  background_fork_child();
-  threads_fork_child();
+  background_fork_child(forgotten);
+  if (forgotten) threads_fork_child();
   unlock();
+}
+
+static void before_fork(void) {
+  if (_IO_list_lock && !WITHOUT(stream_list)) _IO_list_lock();
+  lock();
+}
+
+static void after_fork_in_parent(void) {
+  unlock_in_parent();
+  if (_IO_list_unlock && !WITHOUT(stream_list)) _IO_list_unlock();
+}
+
+static void after_fork_in_child(void) {
+  become_child(true);
+  if (WITHOUT(fork_child_reset)) return;
   if (_IO_list_resetlock && !WITHOUT(stream_list)) _IO_list_resetlock(); /* as glibc has done */
+}
+
+/* Unlike fork it may be called in a signal handler, and so may all that we do around it. */
+EXPORT pid_t _Fork(void) {
+  if (WITHOUT(own_fork)) return NEXT(_Fork)();
+  lock();
+  pid_t child = NEXT(_Fork)();
+  int error = errno;
+  if (child == 0) become_child(false);
+  else unlock_in_parent();
+  errno = error;
+  return child;
 }
 
 extern int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *);

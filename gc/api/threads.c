@@ -33,10 +33,11 @@ static struct {
 
 static THREAD_LOCAL enum { UNCOUNTED, COUNTED, OURS } standing;
 
-static void leave(void) {
+/* ended: in its last destructor; else the thread goes on without being counted. */
+static void leave(bool ended) {
   if (__atomic_sub_fetch(&state.left, 1, __ATOMIC_SEQ_CST)) return;
   atomic_set(&state.over, true);
-  background_end_with_program();
+  background_end_with_program(ended);
 }
 
 static void on_end(void *round) {
@@ -45,7 +46,7 @@ static void on_end(void *round) {
   thread_detach();
   if (standing != COUNTED) return;
   standing = UNCOUNTED;
-  leave();
+  leave(true);
 }
 
 /* Arms the destructor. */
@@ -100,7 +101,7 @@ static struct beginning begin(void *pointer) {
   thread_attach();    /* first of all: until then no collection has to know this thread */
   if (!self.thread && !see_end()) {
     standing = UNCOUNTED;
-    leave();
+    leave(false);
   }
   struct beginning beginning = *(struct beginning *)pointer;
   free(pointer);

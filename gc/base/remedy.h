@@ -48,6 +48,9 @@
                        */                                                                          \
   X(exec_announce)    /* no collection runs while a program is replaced */                         \
   X(last_thread)      /* the collector thread ends with the last thread of the program */          \
+  X(absent_thread)    /* in a child of _Fork libc counts a collector thread that is not there */   \
+  X(alone)            /* the collector thread ends when all others have left unseen */             \
+  X(own_fork)         /* _Fork takes our locks, as fork does, and its child collects */            \
   X(collector_thread_ends) /* before calls that need a process of one thread */                    \
   X(passive)               /* where another allocator comes first nothing is collected */          \
   X(deepbind)              /* libraries are not bound to libc's free while malloc is ours */       \

@@ -10,6 +10,7 @@ ONE_TEST_AT_A_TIME
   HAZARD_BY_DESIGN(identifier, .command.argv = {"process", name}, .command.seconds = 40)
 
 PROCESS(fork, "announced", "fork_child_reset", .cycles = 60)
+PROCESS(bare_fork, "bare", "own_fork", .cycles = 60)
 PROCESS(unannounced_fork, "unannounced", "identity_check", .cycles = 5)
 PROCESS(borrowed_memory, "borrowed", "identity_check")
 PROCESS(single_thread, "single", "collector_thread_ends")
@@ -29,9 +30,14 @@ HAZARD(dropped_privileges, "undumpable_fallback", .command.argv = {"hostile", "s
 HAZARD(main_thread_ended, "thread_self_maps", .command.argv = {"hostile", "mainexit"}, .cycles = 30)
 HAZARD(fortified, "parking+restart_calls", .command.argv = {"fortified"}, .cycles = 50)
 
-HAZARD(last_thread, "last_thread",
-       .command = {.argv = {"last_thread"}, .options = "collect-every-ms=2", .seconds = 40},
-       .hangs = 4)
+#define LAST_THREAD(identifier, group, remedy)                                                     \
+  HAZARD(                                                                                          \
+      identifier, remedy,                                                                          \
+      .command = {.argv = {"last_thread", group}, .options = "collect-every-ms=2", .seconds = 40}, \
+      .hangs = 4)
+LAST_THREAD(last_thread, "exits", "last_thread")
+LAST_THREAD(last_thread_of_a_child, "unannounced", "absent_thread")
+LAST_THREAD(last_thread_unseen, "unseen", "alone")
 
 /* Other libraries */
 HAZARD(libc_blocks, "foreign_blocks", .command.argv = {"foreign", "libc-block"})

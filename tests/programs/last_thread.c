@@ -1,11 +1,18 @@
 /* last_thread.c: a process ends with its last thread, as if that called exit, whichever it is: with
-   status 0, exit handlers and what stdio still holds. The program runs itself: main leaves first,
-   or all leave at once, or main is alone, or it has joined the others. last_thread [CASE FD] */
+   status 0, exit handlers and what stdio still holds. The program runs itself, for every case of
+
+   exits         main leaves first, or all leave at once, or main is alone, or has joined the others
+   unannounced   the same in children by _Fork and by a raw clone; but where the parent had other
+                 threads libc still counts them, and the child ends without handlers
+   unseen        a thread has left by a raw system call: libc never sees a last one
+
+   last_thread GROUP, last_thread CASE FD */
 #include "program.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { THREADS = 4, ROUNDS = 15 };
+enum { THREADS = 4, ROUNDS = 5, ROUNDS_OF_EXITS = 15 }; /* where threads race */
 static pthread_barrier_t together;
 static int report[2];
 
@@ -50,7 +57,70 @@ static void joins_then_leaves(void) {
   pthread_exit(NULL);
 }
 
-static void (*const cases[])(void) = {main_first, all_at_once, alone, joins_then_leaves};
+static void expect_child(pid_t child) {
+  int status;
+  CHECK(child > 0);
+  CHECK(waitpid(child, &status, 0) == child);
+  _exit(status == 0 ? 0 : 98);
+}
+
+static void child_alone(void) {
+  pid_t child = _Fork();
+  if (child == 0) pthread_exit(NULL);
+  expect_child(child);
+}
+
+static void child_main_first(void) {
+  pid_t child = _Fork();
+  if (child == 0) main_first();
+  expect_child(child);
+}
+
+static void child_by_clone(void) {
+  pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+  if (child == 0) pthread_exit(NULL);
+  expect_child(child);
+}
+
+static void child_of_threads(void) {
+  pthread_t thread;
+  start(&thread, leave_later);
+  child_alone();
+}
+
+static void *leave_unseen(void *unused) {
+  free(malloc(1000));
+  syscall(SYS_exit, 0);
+  return unused;
+}
+
+static void unseen_first(void) {
+  pthread_t thread;
+  start(&thread, leave_unseen);
+  usleep(1000);
+  pthread_exit(NULL);
+}
+
+static void all_unseen(void) {
+  pthread_t thread;
+  start(&thread, leave_unseen);
+  syscall(SYS_exit, 0);
+}
+
+static const struct {
+  const char *group;
+  void (*function)(void);
+  const char *written;
+} cases[] = {{"exits", main_first, "hs"},
+             {"exits", all_at_once, "hs"},
+             {"exits", alone, "hs"},
+             {"exits", joins_then_leaves, "hs"},
+             {"unannounced", child_alone, "hs"},
+             {"unannounced", child_main_first, "hs"},
+             {"unannounced", child_by_clone, "hs"},
+             {"unannounced", child_of_threads, ""},
+             {"unseen", unseen_first, ""},
+             {"unseen", all_unseen, ""}};
 enum { CASES = sizeof cases / sizeof *cases };
 
 /* The program once more: it writes "h" in a handler of exit, "s" from a stream's buffer. */
@@ -60,7 +130,7 @@ static void run_case(int number, int descriptor) {
   FILE *stream = fdopen(report[1], "w");
   CHECK(stream != NULL && fputc('s', stream) == 's');
   usleep(3000);
-  cases[number]();
+  cases[number].function();
 }
 
 static void expect_end(int number) {
@@ -80,15 +150,18 @@ static void expect_end(int number) {
   while ((more = read(report[0], found + got, sizeof found - (size_t)got)) > 0) got += more;
   CHECK(waitpid(child, &status, 0) == child);
   if (status != 0) fail("case %d: status %x", number, (unsigned)status);
-  if (got != 2 || memcmp(found, "hs", 2) != 0)
+  if ((size_t)got != strlen(cases[number].written) || strcmp(found, cases[number].written) != 0)
     fail("case %d: exit wrote %zd bytes: %.3s", number, got, found);
   CHECK(close(report[0]) == 0);
 }
 
 int main(int count, char **arguments) {
   if (count == 3) run_case(atoi(arguments[1]), atoi(arguments[2]));
-  for (int round = 0; round < ROUNDS; round++)
-    for (int number = 0; number < CASES; number++) expect_end(number);
+  CHECK(count == 2);
+  int rounds = strcmp(arguments[1], "exits") == 0 ? ROUNDS_OF_EXITS : ROUNDS;
+  for (int round = 0; round < rounds; round++)
+    for (int number = 0; number < CASES; number++)
+      if (strcmp(cases[number].group, arguments[1]) == 0) expect_end(number);
   collect();
   printf("held\n");
   return 0;

@@ -2,14 +2,15 @@
    process CASE
 
    announced     fork under threads that allocate and collect; the children collect as well
-   unannounced   children by _Fork, which runs no handlers, ask for a collection during another
-   borrowed      so does a vfork child, while a thread of its parent has a pointer in a register
-   single        after its threads have ended, calls that need a process of one thread succeed
-   copied        a fork child collects: the pages it shares with its parent stay shared
-   environments  exec with the environment cleared or changed, of a static or a set-user-id program
-   waiters       three threads ask for collections at once: those that wait can be stopped
-   late          the stop signal, blocked by a raw system call, comes when its cycle is long over
-   watchdog      a stopped thread burns no processor time, whatever its watchdog may think */
+   bare          children by _Fork, which runs no handlers, during a collection: they collect as
+   well unannounced   children by a raw clone ask for a collection during another borrowed      so
+   does a vfork child, while a thread of its parent has a pointer in a register single        after
+   its threads have ended, calls that need a process of one thread succeed copied        a fork
+   child collects: the pages it shares with its parent stay shared environments  exec with the
+   environment cleared or changed, of a static or a set-user-id program waiters       three threads
+   ask for collections at once: those that wait can be stopped late          the stop signal,
+   blocked by a raw system call, comes when its cycle is long over watchdog      a stopped thread
+   burns no processor time, whatever its watchdog may think */
 #include "program.h"
 #include "reclaimed.h"
 
@@ -107,17 +108,28 @@ static void announced(void) {
   CHECK(kept_hold());
 }
 
-static void unannounced(void) {
+static void bare_child(void) {
+  pthread_t thread;
+  expect_garbage_back();
+  CHECK(pthread_create(&thread, NULL, allocate_once, NULL) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static void unannounced_child(void) { collect(); }
+
+static pid_t raw_clone(void) { return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL); }
+
+static void during_collections(pid_t (*make)(void), void (*act)(void)) {
   enum { CHILDREN = 60 };
   pthread_t thread;
   fill_kept();
   CHECK(pthread_create(&thread, NULL, collect_always, NULL) == 0);
   for (int turn = 0; turn < CHILDREN; turn++) {
     usleep((useconds_t)(turn * 37 % 500));
-    pid_t pid = _Fork();
+    pid_t pid = make();
     CHECK(pid >= 0);
     if (pid == 0) {
-      collect();
+      act();
       _exit(kept_hold() ? 0 : 3);
     }
     expect_good_end(pid);
@@ -408,7 +420,8 @@ int main(int count, char **arguments) {
   const char *name = arguments[1];
   if (strcmp(name, "exec") == 0) be_exec();
   else if (strcmp(name, "announced") == 0) announced();
-  else if (strcmp(name, "unannounced") == 0) unannounced();
+  else if (strcmp(name, "bare") == 0) during_collections(_Fork, bare_child);
+  else if (strcmp(name, "unannounced") == 0) during_collections(raw_clone, unannounced_child);
   else if (strcmp(name, "borrowed") == 0) borrowed();
   else if (strcmp(name, "single") == 0) single();
   else if (strcmp(name, "copied") == 0) copied();
