@@ -162,7 +162,10 @@ static void run(void *unused) {
   }
   event->flip = flipped - marked;
   event->pause = flipped - begin;
-  if (!event->given_up) sweep_rest();
+  if (!event->given_up) {
+    world_bury();
+    sweep_rest();
+  }
   uint64_t end = port_now();
   event->sweep = end - flipped;
   event->live = reached.bytes + swept.kept_bytes;

@@ -149,7 +149,7 @@ static bool can_answer(enum port_thread_state state) {
 
 /* Gives a thread its slot and signals it. 1, 0: it has a slot already or is gone, or one of
    the failures. */
-static int ask(int id, const struct thread *record) {
+static int ask(int id, struct thread *record) {
   struct stopped_thread *slot;
   int result = take_slot(id, record, &slot);
   if (result != 1) return result;
@@ -164,6 +164,7 @@ static int ask(int id, const struct thread *record) {
   if (result == 0) return 1;
   if (result != -3) return NO_SIGNAL;
   atomic_set(&slot->state, 0); /* ESRCH: gone meanwhile */
+  if (record) thread_note_gone(record, id);
   return 0;
 }
 
@@ -369,6 +370,10 @@ void world_visit_parked(void (*visit)(struct thread *thread)) {
     if (parking_hold(record, world.epoch)) visit(record);
     world_resume();
   }
+}
+
+void world_bury(void) {
+  if (!atomic_get(&world.foreign_tls)) thread_bury();
 }
 
 void world_set_gate(uintptr_t gate) { world.gate = gate; }

@@ -37,6 +37,9 @@ HIDDEN bool world_init(void);
    blocked all signals and holds the cycle lock. */
 HIDDEN enum world_result world_stop(void);
 HIDDEN void world_resume(void);
+/* After a stop that was complete: gives up what threads held that it found gone. A thread that runs
+   with another's record has shown itself by then, and nothing is given up any more. */
+HIDDEN void world_bury(void);
 /* The threads that were stopped; valid until the next stop. */
 HIDDEN const struct stopped_thread *world_threads(size_t *count);
 /* A thread that has just registered: waits while the world is stopped, since the collector may not

@@ -8,7 +8,10 @@ static struct {
   struct lock lock;
   struct thread *all;
   uint32_t signal_stacks; /* records with a signal_stack */
+  bool gone;              /* records with the id GONE */
 } state;
+
+enum { TAKEN = -1, GONE = -2 }; /* ids of records whose threads are being set up, or have ended */
 
 bool thread_instrumented;
 void (*thread_attached)(void);
@@ -24,12 +27,12 @@ static struct thread *new_record(void) {
   lock_acquire(&state.lock);
   struct thread *thread = state.all;
   while (thread && atomic_get_acquire(&thread->id)) thread = thread->next;
-  if (thread) atomic_set(&thread->id, -1); /* taken */
+  if (thread) atomic_set(&thread->id, TAKEN);
   lock_release(&state.lock);
   if (thread) return thread;
   thread = heap_metadata(round_up(sizeof *thread, 64));
   if (!thread) return NULL;
-  thread->id = -1;
+  thread->id = TAKEN;
   lock_acquire(&state.lock);
   thread->next = state.all;
   atomic_set_release(&state.all, thread);
@@ -55,7 +58,10 @@ static struct thread *attach(bool allocates) {
   thread->alternate_stack = port_alternate_stack();
   thread->handle = 0;
   atomic_set(&thread->parking, 0);
-  atomic_set_release(&thread->id, port_thread_id());
+  int id = port_thread_id();
+  struct thread *former = thread_find(id);
+  if (former) thread_note_gone(former, id);
+  atomic_set_release(&thread->id, id);
   self.level = 0;
   self.thread = thread;
   use(mutator);
@@ -102,17 +108,33 @@ size_t thread_smallest_signal_stack(void) {
   return smallest;
 }
 
+static void give_up(struct thread *thread) {
+  for (unsigned i = 0; i < HANDLER_LEVELS; i++)
+    if (thread->levels[i]) mutator_orphan(thread->levels[i]);
+  thread->stack_begin = thread->stack_end = thread->handle = 0;
+  note_signal_stack(thread, 0);
+  atomic_set_release(&thread->id, 0);
+}
+
 void thread_detach(void) {
   struct thread *thread = self.thread;
   self.ended = true;
   if (!thread) return;
   use(NULL);
   self.thread = NULL;
-  for (unsigned i = 0; i < HANDLER_LEVELS; i++)
-    if (thread->levels[i]) mutator_orphan(thread->levels[i]);
-  thread->stack_begin = thread->stack_end = thread->handle = 0;
-  note_signal_stack(thread, 0);
-  atomic_set_release(&thread->id, 0);
+  give_up(thread);
+}
+
+void thread_note_gone(struct thread *thread, int id) {
+  if (__atomic_compare_exchange_n(&thread->id, &id, GONE, false, __ATOMIC_SEQ_CST,
+                                  __ATOMIC_RELAXED))
+    atomic_set_release(&state.gone, true);
+}
+
+void thread_bury(void) {
+  if (!__atomic_exchange_n(&state.gone, false, __ATOMIC_SEQ_CST)) return;
+  for (struct thread *thread = atomic_get_acquire(&state.all); thread; thread = thread->next)
+    if (atomic_get_acquire(&thread->id) == GONE) give_up(thread);
 }
 
 void thread_set_stack(uintptr_t begin, uintptr_t end) {

@@ -11,12 +11,12 @@ enum { HANDLER_LEVELS = 4 };
 
 struct thread {
   /* What a stop looks at, in one line of the cache. */
-  int id;                    /* kernel's task id; 0: record not in use */
-  bool nested_stacks;        /* another stack lies in a frame of this one: what is below the stack
-                                pointer may be alive */
-  uint64_t parking;          /* parking.h */
-  uintptr_t parked_stack;    /* while parked: all that the thread holds lies above */
-  uintptr_t alternate_stack; /* its signal stack as last set, 0: none or not known */
+  int id;             /* kernel's task id; 0: record not in use; negative: not yet, or no more */
+  bool nested_stacks; /* another stack lies in a frame of this one: what is below the stack
+                         pointer may be alive */
+  uint64_t parking;   /* parking.h */
+  uintptr_t parked_stack;           /* while parked: all that the thread holds lies above */
+  uintptr_t alternate_stack;        /* its signal stack as last set, 0: none or not known */
   uintptr_t stack_begin, stack_end; /* both 0: not known, all of its mapping is scanned */
   struct thread *next;              /* all records */
 
@@ -34,6 +34,14 @@ HIDDEN struct thread *thread_attach(void);
 HIDDEN struct thread *thread_enroll(void);
 /* Gives up buffers and record; later calls of malloc and free by this thread use no buffer. */
 HIDDEN void thread_detach(void);
+/* A thread that ended by a raw system call has not given up anything. Its record is found when it
+   does not answer, or when the kernel uses its id again; noting that changes but the record's id
+   (its old one is told, so that nobody else's is meant), even while the world is stopped. */
+HIDDEN void thread_note_gone(struct thread *thread, int id);
+/* Gives up for them what they held. Not while the world is stopped, and only once no other thread
+   can run with such a record (a vfork child may have made its parent's, a clone have its maker's).
+ */
+HIDDEN void thread_bury(void);
 HIDDEN void thread_set_stack(uintptr_t begin, uintptr_t end);
 /* The calling thread is about to run, or runs, on a stack at this address. */
 HIDDEN void thread_note_stack(uintptr_t address);

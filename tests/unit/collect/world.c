@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "collect/world.h"
+#include "mutator/thread.h"
 
 enum { STOP_SIGNAL = 33, MOST = 64 };
 
@@ -81,6 +82,49 @@ static struct stopped_thread find(int id) {
   for (size_t i = 0; i < count; i++)
     if (list[i].id == id) return list[i];
   return (struct stopped_thread){0};
+}
+
+static void *leave_unseen(void *record) {
+  struct thread *thread = thread_attach();
+  ids[0] = thread->id;
+  atomic_set((struct thread **)record, thread);
+  syscall(SYS_exit, 0);
+  return NULL;
+}
+
+Test(world, a_thread_that_left_unseen_is_forgotten) {
+  struct thread *record = NULL;
+  thread_attach();
+  cr_assert_eq(pthread_create(&threads[0], NULL, leave_unseen, &record), 0);
+  while (!atomic_get(&record)) unit_sleep(1);
+  while (port_thread_state(ids[0]) != PORT_THREAD_GONE) unit_sleep(1);
+  cr_assert_eq(thread_find(ids[0]), record);
+  enum world_result result = stop();
+  if (result == WORLD_STOPPED) resume();
+  cr_expect_eq(result, WORLD_STOPPED);
+  cr_expect_null(thread_find(ids[0]));
+  world_bury();
+  cr_expect_eq(record->id, 0);
+}
+
+static void *run_with_another_record(void *argument) {
+  thread_attach()->id = 0x7ffffff0; /* that of no thread, as a vfork child leaves it */
+  return spin(argument);
+}
+
+Test(world, nothing_is_given_up_while_a_thread_runs_with_another_record) {
+  thread_attach();
+  begin(1, run_with_another_record);
+  struct thread *record = thread_find(0x7ffffff0);
+  cr_assert(record);
+  for (int i = 0; i < 3; i++) {
+    enum world_result result = stop();
+    if (result == WORLD_STOPPED) resume();
+    cr_expect_eq(result, WORLD_STOPPED);
+    world_bury();
+    cr_expect_neq(record->id, 0);
+  }
+  finish(1);
 }
 
 Test(world, a_single_thread_is_stopped_already) {

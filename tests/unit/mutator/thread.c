@@ -1,6 +1,7 @@
 /* thread.c: the registry of threads and the mutators of handlers inside malloc. */
 #include "tests/unit/unit.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static struct mutator *fast_mutator(void) {
@@ -39,6 +40,63 @@ Test(thread, a_detached_thread_stays_detached) {
   cr_expect_null(thread_attach());
   thread_detach(); /* again */
   thread_set_stack(1, 2);
+}
+
+/* Leaves an object in its buffer and page, and a small signal stack. */
+static void *leave_unseen(void *mutator) {
+  struct thread *thread = thread_attach();
+  release(allocate(100, NULL));
+  thread_set_signal_stack(2000);
+  atomic_set((struct mutator **)mutator, thread->levels[0]);
+  syscall(SYS_exit, 0);
+  return NULL;
+}
+
+static int start_and_lose(struct mutator **mutator) {
+  pthread_t other;
+  *mutator = NULL;
+  cr_assert_eq(pthread_create(&other, NULL, leave_unseen, mutator), 0);
+  while (!atomic_get(mutator)) unit_sleep(1);
+  int id = 0;
+  for (struct thread *record = thread_first(); record; record = record->next)
+    if (record->levels[0] == *mutator) id = record->id;
+  while (port_thread_state(id) != PORT_THREAD_GONE) unit_sleep(1);
+  return id;
+}
+
+Test(thread, what_a_thread_held_that_left_unseen_is_given_up_for_it) {
+  struct mutator *mutator;
+  thread_attach();
+  int id = start_and_lose(&mutator);
+  struct thread *record = thread_find(id);
+  cr_assert(record);
+  thread_bury();
+  cr_expect_eq(record->id, id, "not before it is noted");
+  thread_note_gone(record, id + 1);
+  cr_expect_eq(record->id, id, "another was meant");
+  thread_note_gone(record, id);
+  cr_expect_null(thread_find(id));
+  int ids[4];
+  cr_expect_eq(thread_list(ids, 4), 1);
+  thread_bury();
+  cr_expect_eq(record->id, 0);
+  cr_expect_eq(thread_smallest_signal_stack(), SIZE_MAX);
+  cr_expect_eq(mutator_adopt(), mutator);
+}
+
+/* The kernel gives out ids again: the record that has ours already is another thread's. */
+Test(thread, an_id_used_again_is_that_of_the_new_thread) {
+  struct mutator *mutator;
+  int id = start_and_lose(&mutator);
+  struct thread *former = thread_find(id);
+  cr_assert(former);
+  former->id = port_thread_id();
+  struct thread *thread = thread_attach();
+  cr_expect_neq(thread, former);
+  cr_expect_eq(thread_find(port_thread_id()), thread);
+  thread_bury();
+  cr_expect_eq(former->id, 0);
+  cr_expect_eq(thread->id, port_thread_id());
 }
 
 static void *with_small_stack(void *sizes) {
