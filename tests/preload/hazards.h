@@ -66,4 +66,10 @@ static inline void hazard_can_fail(const struct hazard *hazard) {
   static const struct hazard hazard_##identifier = {__VA_ARGS__};                                  \
   Test(holds, identifier, .timeout = 150) { hazard_holds(&hazard_##identifier); }
 
+/* A case by its name; without its remedy it may hang. */
+#define CASE(identifier, program, name, left_out)                                                  \
+  HAZARD(identifier, left_out, .command.argv = {program, name}, .hangs = 3)
+#define CASE_BY_DESIGN(identifier, program, name)                                                  \
+  HAZARD_BY_DESIGN(identifier, .command.argv = {program, name})
+
 #endif

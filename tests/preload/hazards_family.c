@@ -11,7 +11,7 @@ ONE_TEST_AT_A_TIME
   HAZARD_BY_DESIGN(identifier, .command.argv = {"pressure", name}, .command.seconds = 100)
 
 /* One library has all of it; what glibc's hooks and variables would change is glibc's. */
-HAZARD_BY_DESIGN(whole_family, .command.argv = {"foreign", "family"})
+CASE_BY_DESIGN(whole_family, "foreign", "family")
 HAZARD_BY_DESIGN(settings_of_libc, .command.argv = {"foreign", "family"},
                  .command.environment = {"MALLOC_ARENA_MAX=1", "MALLOC_PERTURB_=165",
                                          "MALLOC_CHECK_=3", "MALLOC_TRACE=trace",

@@ -22,7 +22,7 @@ COROUTINE(jump_begun_on_alternate_stack, "jump-altstack", "mappings")
 COROUTINE(jump_begun_on_alternate_stack_rbp, "jump-altstack", "demangle", "rbp")
 COROUTINE(assembly, "assembly", "mappings")
 COROUTINE(preempted, "preempted", "mappings")
-HAZARD_BY_DESIGN(fortified_jumps, .command.argv = {"coroutines", "fortified"})
+CASE_BY_DESIGN(fortified_jumps, "coroutines", "fortified")
 
 /* --- disguised pointers ------------------------------------------------------------------------
  */

@@ -3,7 +3,7 @@
 #include "hazards.h"
 
 #define HELD(name, remedy) HAZARD(name, remedy, .command.argv = {"held", #name})
-#define HELD_BY_DESIGN(name) HAZARD_BY_DESIGN(name, .command.argv = {"held", #name})
+#define HELD_BY_DESIGN(name) CASE_BY_DESIGN(name, "held", #name)
 
 HELD(epoll, "epoll_data")
 HELD(epoll_raw, "raw_calls")

@@ -2,10 +2,6 @@
    remedy is left out and then shows as a hang gets a few seconds for it. */
 #include "hazards.h"
 
-#define CASE(identifier, program, name, remedy)                                                    \
-  HAZARD(identifier, remedy, .command.argv = {program, name}, .command.seconds = 60, .hangs = 3)
-#define DESIGN(identifier, program, name)                                                          \
-  HAZARD_BY_DESIGN(identifier, .command.argv = {program, name}, .command.seconds = 60)
 #define ROOT(identifier, name, remedy) CASE(identifier, "roots", name, remedy)
 
 /* Registers and stacks */
@@ -14,18 +10,18 @@ ROOT(ymm, "ymm", "signal_frame")
 ROOT(zmm, "zmm", "signal_frame")
 CASE(red_zone, "stacks", "red-zone", "red_zone")
 ROOT(under_handler, "under-handler", "whole_stack")
-DESIGN(malloced_stack, "roots",
-       "malloced-stack") /* the collector's own data hold its caller's sp */
-DESIGN(thread_malloced_stack, "roots",
-       "thread-malloced-stack") /* libc's cleanups point to it too */
+/* The collector's own data hold its caller's sp; libc's cleanups point to a thread's stack too. */
+CASE_BY_DESIGN(malloced_stack, "roots", "malloced-stack")
+CASE_BY_DESIGN(thread_malloced_stack, "roots", "thread-malloced-stack")
 CASE(stack_pointer, "stacks", "malloced", "stack_pointer+signal_frame")
-DESIGN(alternate_stack, "roots", "alternate-stack") /* more than one word refers to it here */
+/* More than one word refers to it here. */
+CASE_BY_DESIGN(alternate_stack, "roots", "alternate-stack")
 ROOT(thread_alternate_stack, "thread-alternate-stack", "alternate_stack+stack_pointer+signal_frame")
 CASE(small_alternate, "stacks", "small-alternate", "small_stacks")
 CASE(small_coroutine, "stacks", "small-coroutine", "on_stack")
 ROOT(arguments, "arguments", "main_stack_top")
 ROOT(environment, "environment", "main_stack_top")
-DESIGN(no_locks, "forbidden", NULL)
+CASE_BY_DESIGN(no_locks, "forbidden", NULL)
 ROOT(given_stack, "given-stack", "mappings+stack_pointer+signal_frame+segment_bases")
 CASE(given_static, "stacks", "given-static", "mappings")
 CASE(given_mapped, "stacks", "given-mapped", "mappings")
@@ -39,7 +35,7 @@ CASE(exits, "storms", "exits", "exiting_threads")
 CASE(creations, "storms", "creations", "newcomers")
 HAZARD(workers, "rings+kernel_workers", .command.argv = {"unanswered", "workers"},
        .command.without = "rings", .command.seconds = 60, .hangs = 3)
-DESIGN(long_handler, "masked", "long-handler")
+CASE_BY_DESIGN(long_handler, "masked", "long-handler")
 
 /* Objects of the loader, thread-local storage */
 ROOT(bss, "bss", "mappings")
@@ -67,4 +63,4 @@ CASE(keys_closed, "mapped", "keys", "unreadable_pages")
 CASE(closed_block, "mapped", "closed-block", "unreadable_pages")
 CASE(missing, "mapped", "missing", "present_only")
 CASE(lazily_freed, "mapped", "lazily-freed", "mappings")
-DESIGN(in_flight, "mapped", "in-flight")
+CASE_BY_DESIGN(in_flight, "mapped", "in-flight")

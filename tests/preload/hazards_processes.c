@@ -6,8 +6,6 @@ ONE_TEST_AT_A_TIME
 
 #define PROCESS(identifier, name, remedy, ...)                                                     \
   HAZARD(identifier, remedy, .command.argv = {"process", name}, .command.seconds = 40, __VA_ARGS__)
-#define PROCESS_BY_DESIGN(identifier, name)                                                        \
-  HAZARD_BY_DESIGN(identifier, .command.argv = {"process", name}, .command.seconds = 40)
 
 PROCESS(fork, "announced", "fork_child_reset", .cycles = 60)
 PROCESS(bare_fork, "bare", "own_fork", .cycles = 60)
@@ -18,9 +16,9 @@ PROCESS(waiters, "waiters", "stoppable_wait", .cycles = 100)
 PROCESS(late_signal, "late", "late_signal_epoch")
 PROCESS(watchdog, "watchdog", "parking+stopped_sleep", .cycles = 5)
 /* Mark bits and states lie in tables of their own. */
-PROCESS_BY_DESIGN(copied_pages, "copied")
+CASE_BY_DESIGN(copied_pages, "process", "copied")
 /* ld.so ignores us where it must, and we never write unasked. */
-PROCESS_BY_DESIGN(environments, "environments")
+CASE_BY_DESIGN(environments, "process", "environments")
 
 HAZARD(exec_storm, "exec_announce", .command.argv = {"exec_storm", "250"}, .command.seconds = 100,
        .cycles = 50)
@@ -45,8 +43,8 @@ HAZARD(deepbind, "deepbind", .command.argv = {"foreign", "deepbind"})
 HAZARD(offsets, "pin", .command.argv = {"foreign", "offsets"},
        .command.options = "pin=foreign_module")
 /* The memory of other libc's is scanned like any. */
-HAZARD_BY_DESIGN(namespace, .command.argv = {"foreign", "namespace"})
-HAZARD_BY_DESIGN(audit, .command.argv = {"foreign", "audit"})
+CASE_BY_DESIGN(namespace, "foreign", "namespace")
+CASE_BY_DESIGN(audit, "foreign", "audit")
 /* Nothing waits for a constructor, nothing is torn down by a destructor. */
 HAZARD_BY_DESIGN(early_and_late, .command.argv = {"foreign", "early"}, .cycles = 3)
 /* Storage not yet filled is zero, and zero leads the fast paths to their slow path. */

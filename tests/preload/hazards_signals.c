@@ -2,11 +2,6 @@
    then shows as a hang gets a few seconds for it. */
 #include "hazards.h"
 
-#define CASE(identifier, program, name, remedy)                                                    \
-  HAZARD(identifier, remedy, .command.argv = {program, name}, .command.seconds = 60, .hangs = 3)
-#define DESIGN(identifier, program, name)                                                          \
-  HAZARD_BY_DESIGN(identifier, .command.argv = {program, name}, .command.seconds = 60)
-
 /* Signals belong to the program */
 CASE(pthread_mask, "masked", "pthread-mask", "reserved_signal")
 CASE(process_mask, "masked", "process-mask", "reserved_signal")
@@ -14,7 +9,7 @@ CASE(raw_mask, "masked", "raw-mask", "patience")
 CASE(by_sigwait, "masked", "sigwait", "reserved_signal")
 CASE(by_signalfd, "masked", "signalfd", "reserved_signal")
 CASE(handlers, "masked", "handlers", "reserved_signal")
-DESIGN(queued, "queued", "1")
+CASE_BY_DESIGN(queued, "queued", "1")
 CASE(identities, "identities", "1", "setxid_chain")
 
 /* Descriptors that the collector thread opens for a moment (5.11) */
@@ -22,10 +17,10 @@ HAZARD(redirect, "own_descriptors", .command.argv = {"redirect", "400000"},
        .command.options = "collect-every-ms=1", .command.seconds = 100, .cycles = 100)
 
 /* Ways out of malloc and into it */
-DESIGN(jumps, "jumps", "handler")
-DESIGN(cancelled, "jumps", "cancel")
-DESIGN(cancelled_deferred, "jumps", "deferred")
-DESIGN(thrown, "thrown", NULL)
+CASE_BY_DESIGN(jumps, "jumps", "handler")
+CASE_BY_DESIGN(cancelled, "jumps", "cancel")
+CASE_BY_DESIGN(cancelled_deferred, "jumps", "deferred")
+CASE_BY_DESIGN(thrown, "thrown", NULL)
 
 /* Under plain malloc a handler that allocates is an end of the program, so that it holds is tested
    in threads.c: handler_at_every_instruction, and jump_at_every_instruction. */
@@ -37,11 +32,11 @@ Test(can_fail, handler_malloc, .timeout = 150) { hazard_can_fail(&handler_malloc
 CASE(vfork_parent, "unanswered", "vfork", "patience")
 CASE(spawn_parent, "unanswered", "spawn", "patience")
 CASE(traced, "unanswered", "traced", "patience")
-DESIGN(stopped, "unanswered", "stopped")
+CASE_BY_DESIGN(stopped, "unanswered", "stopped")
 CASE(leader, "unanswered", "leader", "one_signal")
 CASE(realtime, "unanswered", "realtime", "sleeping_waits")
 
 /* Descriptors */
 CASE(descriptors_full, "descriptors", "full", "above_limit")
-DESIGN(descriptors_closed, "descriptors", "closed")
-DESIGN(descriptor_numbers, "descriptors", "numbers")
+CASE_BY_DESIGN(descriptors_closed, "descriptors", "closed")
+CASE_BY_DESIGN(descriptor_numbers, "descriptors", "numbers")
