@@ -6,7 +6,8 @@
    functions that pin the result. That costs other callers nothing. It is done at start and after
    each dlopen. Where libc must see dlopen's true caller (its RUNPATH, $ORIGIN), our call of it is a
    jump; then nothing is reclaimed until the tables are looked at again, by the next dlopen,
-   pthread_create or blocking call.
+   pthread_create or blocking call. If such a library is then found, it may have allocated already,
+   and all that is allocated is pinned.
 
    RTLD_DEEPBIND would bind a library's free to libc's while its malloc results are ours (php loads
    all its modules that way), so the flag is dropped. */
@@ -28,6 +29,7 @@
 #include "ports/port.h"
 
 static uint32_t loaded; /* libraries may have come unseen; cycles are disabled meanwhile */
+static bool patched;    /* a table has been changed; tells libraries_catch_up */
 static bool passive;    /* another allocator serves the program: its libraries are left alone */
 
 static void *pinned(void *object) {
@@ -89,6 +91,7 @@ static void patch(const struct dynamic *d, const ElfW(Rela) * relocations, size_
       bool locked = (uintptr_t)entry >= d->relro_begin && (uintptr_t)entry < d->relro_end;
       if (locked && !port_commit((void *)page, KERNEL_PAGE)) continue;
       *entry = replacements[r].function;
+      atomic_set(&patched, true);
       if (locked) port_protect_read((void *)page, KERNEL_PAGE);
     }
   }
@@ -201,7 +204,9 @@ bool libraries_behind(void) { return atomic_get(&loaded) != 0; }
 
 void libraries_catch_up(void) {
   if (!__atomic_exchange_n(&loaded, 0, __ATOMIC_SEQ_CST)) return;
+  atomic_set(&patched, false);
   libraries_pin();
+  if (atomic_get(&patched) && !WITHOUT(pin_late)) pin_all();
   cycle_enable();
 }
 

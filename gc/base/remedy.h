@@ -54,7 +54,8 @@
   X(collector_thread_ends) /* before calls that need a process of one thread */                    \
   X(passive)               /* where another allocator comes first nothing is collected */          \
   X(deepbind)              /* libraries are not bound to libc's free while malloc is ours */       \
-  X(pin) /* what a library allocates that keeps offsets instead of pointers is a root */           \
+  X(pin)      /* what a library allocates that keeps offsets instead of pointers is a root */      \
+  X(pin_late) /* and what it may have allocated before it was known */                             \
   X(foreign_blocks)        /* blocks that libc's own allocator made go back to it */               \
   X(undumpable_fallback)   /* do without the pagemap of a process that dropped its privileges */   \
   X(thread_self_maps)      /* the list of mappings survives the main thread's end */               \

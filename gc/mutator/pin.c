@@ -18,6 +18,19 @@ bool pin_object(uintptr_t word) {
   return true;
 }
 
+/* A page may change its use meanwhile: then the address is not what it was, and pin_object finds
+   another object or none. */
+void pin_all(void) {
+  size_t top = atomic_get(&heap.top);
+  for (size_t i = 1; i < top; i++) {
+    const struct page *page = &heap.pages[i];
+    if (!page->cells || heap.page_first[i] != i) continue;
+    for (uint32_t word = 0; word < page->words; word++)
+      for (uint64_t bits = atomic_get(&page_allocated(page)[word]); bits; bits &= bits - 1)
+        pin_object(page_address(page) + (word * 64 + (uint32_t)__builtin_ctzll(bits)) * page->size);
+  }
+}
+
 void pin_end(uintptr_t object) {
   __atomic_fetch_and(state_at(object), (uint8_t)~STATE_PINNED, __ATOMIC_SEQ_CST);
 }

@@ -15,6 +15,8 @@ static inline bool pin_concerns(uintptr_t word) { return heap_holds(word); }
 /* Pins the live object that the word points to or into. False: there is none. What it points to
    has to be reachable in another way until the call returns. */
 HIDDEN bool pin_object(uintptr_t word);
+/* Pins every object that is live, but for what other threads allocate meanwhile. */
+HIDDEN void pin_all(void);
 /* Ends the pin of an object whose free() frees nothing (free=ignore). */
 HIDDEN void pin_end(uintptr_t object);
 

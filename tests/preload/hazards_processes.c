@@ -42,6 +42,8 @@ HAZARD(libc_blocks, "foreign_blocks", .command.argv = {"foreign", "libc-block"})
 HAZARD(deepbind, "deepbind", .command.argv = {"foreign", "deepbind"})
 HAZARD(offsets, "pin", .command.argv = {"foreign", "offsets"},
        .command.options = "pin=foreign_module")
+HAZARD(offsets_late, "pin_late", .command.argv = {"foreign", "offsets-late"},
+       .command.options = "pin=foreign_module")
 /* The memory of other libc's is scanned like any. */
 CASE_BY_DESIGN(namespace, "foreign", "namespace")
 CASE_BY_DESIGN(audit, "foreign", "audit")

@@ -5,6 +5,7 @@
    namespace    a library with a namespace and a libc of its own holds the only pointers
    deepbind     a library opened with RTLD_DEEPBIND frees our blocks and hands out its own
    offsets      a library keeps distances instead of pointers (for pin=foreign_module)
+   offsets-late the same, and dlopen needs its caller's address to find it
    early        other preloaded libraries allocate in their constructors and destructors
    audit        under LD_AUDIT, where a third libc lives beside ours */
 #include "program.h"
@@ -28,6 +29,13 @@ static char *module_path(void) {
   static char path[5000];
   snprintf(path, sizeof path, "%s/.libs/foreign_module.so", directory);
   if (access(path, R_OK) != 0) snprintf(path, sizeof path, "%s/foreign_module.so", directory);
+  return path;
+}
+
+/* The same, from the program's own directory. */
+static const char *path_from_origin(void) {
+  static char path[5000];
+  snprintf(path, sizeof path, "$ORIGIN%s", module_path() + strlen(directory));
   return path;
 }
 
@@ -138,13 +146,14 @@ static void deepbind(void) {
   expect_given(module, hidden);
 }
 
-static void offsets(void) {
+static void offsets(const char *path) {
   enum { PAIRS = 50, LENGTH = 2000 };
-  void *module = check_module(dlopen(module_path(), RTLD_NOW)), *pairs[PAIRS];
+  void *module = check_module(dlopen(path, RTLD_NOW)), *pairs[PAIRS];
   void *(*make)(size_t) = (void *(*)(size_t))module_function(module, "module_pair");
   int (*holds)(void *, size_t) =
       (int (*)(void *, size_t))module_function(module, "module_pair_holds");
   for (int i = 0; i < PAIRS; i++) pairs[i] = make(LENGTH);
+  usleep(1000);
   collect_and_reuse();
   for (int i = 0; i < 500; i++) free(memset(malloc(LENGTH), 0x44, LENGTH));
   for (int i = 0; i < PAIRS; i++) CHECK(holds(pairs[i], LENGTH));
@@ -197,7 +206,9 @@ int main(int count, char **arguments) {
   else if (strcmp(name, "libc-block") == 0) libc_block();
   else if (strcmp(name, "namespace") == 0) namespace();
   else if (strcmp(name, "deepbind") == 0) deepbind();
-  else if (strcmp(name, "offsets") == 0) offsets(); else if (strcmp(name, "early") == 0) early();
+  else if (strcmp(name, "offsets") == 0) offsets(module_path());
+  else if (strcmp(name, "offsets-late") == 0) offsets(path_from_origin());
+  else if (strcmp(name, "early") == 0) early();
   else if (strcmp(name, "audit") == 0) again("LD_AUDIT", module_path());
   else if (strcmp(name, "inside") == 0) inside(); else return 2;
   if (strcmp(name, "inside") != 0) puts("held");

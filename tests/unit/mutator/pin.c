@@ -42,6 +42,22 @@ Test(pin, nothing_else) {
   }
 }
 
+Test(pin, all_that_is_live) {
+  enum { SIZES = 40 };
+  char *kept[SIZES], *freed[SIZES];
+  for (size_t i = 0; i < SIZES; i++) {
+    size_t size = i * i * i * 10 + 1; /* up to some that are large objects */
+    kept[i] = allocate(size, NULL);
+    freed[i] = allocate(size, NULL);
+  }
+  for (size_t i = 0; i < SIZES; i++) release(freed[i]);
+  pin_all();
+  for (size_t i = 0; i < SIZES; i++) {
+    cr_expect_eq(state_of(kept[i]), STATE_LIVE | STATE_PINNED);
+    cr_expect_eq(state_of(freed[i]), STATE_NONE);
+  }
+}
+
 Test(pin, ends) {
   char *object = allocate(100, NULL);
   pin_object((uintptr_t)object);
