@@ -34,6 +34,8 @@ CASE(spawn_parent, "unanswered", "spawn", "patience")
 CASE(traced, "unanswered", "traced", "patience")
 CASE_BY_DESIGN(stopped, "unanswered", "stopped")
 CASE(leader, "unanswered", "leader", "one_signal")
+/* Refused: a stop without a value could not be told from libc's own use of the number. */
+CASE_BY_DESIGN(no_room, "unanswered", "no-room")
 CASE(realtime, "unanswered", "realtime", "sleeping_waits")
 
 /* Descriptors */

@@ -4,6 +4,7 @@
    vfork, spawn   the parent of a child by vfork stands still in the kernel until the child execs
    traced         another process holds one thread by ptrace, as a debugger does
    stopped        the whole process is stopped and continued while it collects
+   no-room        the user has used up the signals that may be pending: none can be sent
    workers        io_uring's kernel workers are listed among the threads
    leader         the first thread has ended, and stays listed
    realtime       threads under SCHED_FIFO on one processor, one of which collects; they spin */
@@ -17,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -260,19 +262,38 @@ static void leader(void) {
   pthread_exit(NULL);
 }
 
-/* Real-time threads, all on one processor: who spins for another keeps it from running. */
-
-static void be_realtime(int priority) {
-  struct sched_param parameters = {.sched_priority = priority};
-  if (sched_setscheduler(0, SCHED_FIFO, &parameters) != 0)
-    not_possible("SCHED_FIFO is not permitted");
-}
+/* A thread that has to be asked by a signal, and the kernel takes none that carries a value. */
 
 static void *compute(void *unused) {
   ready = 1;
   while (!release)
     for (volatile int i = 0; i < 100000; i++) continue;
   return unused;
+}
+
+static void no_room(void) {
+  pthread_t thread;
+  struct rlimit limit, none;
+  CHECK(getrlimit(RLIMIT_SIGPENDING, &limit) == 0);
+  CHECK(pthread_create(&thread, NULL, compute, NULL) == 0);
+  wait_until_ready();
+  none = (struct rlimit){0, limit.rlim_max};
+  CHECK(setrlimit(RLIMIT_SIGPENDING, &none) == 0);
+  unsigned long before = given_up("signal");
+  for (int i = 0; i < 3; i++) collect();
+  CHECK(collector == NULL || given_up("signal") == before + 3);
+  CHECK(setrlimit(RLIMIT_SIGPENDING, &limit) == 0);
+  expect_garbage_back();
+  release = 1;
+  CHECK(pthread_join(thread, NULL) == 0);
+}
+
+/* Real-time threads, all on one processor: who spins for another keeps it from running. */
+
+static void be_realtime(int priority) {
+  struct sched_param parameters = {.sched_priority = priority};
+  if (sched_setscheduler(0, SCHED_FIFO, &parameters) != 0)
+    not_possible("SCHED_FIFO is not permitted");
 }
 
 static void *collect_above(void *unused) {
@@ -310,10 +331,9 @@ static void realtime(void) {
 }
 
 static const struct root_case cases[] = {
-    {"vfork", held_by_vfork}, {"spawn", held_by_spawn},
-    {"traced", traced},       {"stopped", stopped},
-    {"workers", workers},     {"leader", leader},
-    {"realtime", realtime},   {NULL, NULL},
+    {"vfork", held_by_vfork}, {"spawn", held_by_spawn}, {"traced", traced},
+    {"stopped", stopped},     {"workers", workers},     {"leader", leader},
+    {"realtime", realtime},   {"no-room", no_room},     {NULL, NULL},
 };
 
 int main(int count, char **arguments) { return count == 2 ? run_case(cases, arguments[1]) : 2; }
