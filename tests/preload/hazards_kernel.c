@@ -12,6 +12,8 @@ HELD(epoll_copied, "epoll_data")
 HELD(epoll_forked, "epoll_data")
 HELD(timer_signal, "timer_values")
 HELD(mq_notify, "timer_values")
+HAZARD(mq_notify_attributes, "timer_values", .command.argv = {"held", "mq_notify_attributes"},
+       .hangs = 5)
 HELD(sigqueue, "queued_values")
 HELD(pthread_sigqueue, "queued_values")
 HELD(sigqueue_raw, "raw_calls")

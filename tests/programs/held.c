@@ -276,6 +276,50 @@ static void case_mq_notify(void) {
   for (int i = 0; i < BLOCKS; i++) CHECK(mq_notify(messages[i], NULL) == 0);
 }
 
+/* With attributes for its thread: the kernel also keeps the address of libc's copy of these. */
+enum { NOTICE_STACK = 3 << 20 };
+
+static void on_notice(union sigval value) {
+  pthread_attr_t attributes;
+  size_t size = 0;
+  CHECK(pthread_getattr_np(pthread_self(), &attributes) == 0);
+  CHECK(pthread_attr_getstacksize(&attributes, &size) == 0);
+  if (size / NOTICE_STACK != 1) fail("the thread has %zu bytes of stack", size);
+  CHECK(pthread_attr_destroy(&attributes) == 0);
+  CHECK(write(rung[1], &value.sival_ptr, sizeof value.sival_ptr) == sizeof value.sival_ptr);
+}
+
+NOINLINE static void ask_thread(mqd_t messages, int number) {
+  pthread_attr_t attributes;
+  CHECK(pthread_attr_init(&attributes) == 0);
+  CHECK(pthread_attr_setstacksize(&attributes, NOTICE_STACK) == 0);
+  struct sigevent event = {.sigev_notify = SIGEV_THREAD};
+  event.sigev_notify_function = on_notice;
+  event.sigev_notify_attributes = &attributes;
+  event.sigev_value.sival_ptr = make_block(number);
+  CHECK(mq_notify(messages, &event) == 0);
+  CHECK(pthread_attr_destroy(&attributes) == 0);
+  memset(&event, 0, sizeof event);
+}
+
+static void case_mq_notify_attributes(void) {
+  mqd_t messages[BLOCKS];
+  CHECK(pipe(rung) == 0);
+  for (int i = 0; i < BLOCKS; i++) ask_thread(messages[i] = open_queue(i), i);
+  collect_and_reuse();
+  for (int i = 0; i < 200; i++) {
+    char *other = malloc(sizeof(pthread_attr_t));
+    CHECK(other != NULL);
+    memset(other, 0x11, sizeof(pthread_attr_t));
+  }
+  for (int i = 0; i < BLOCKS; i++) {
+    void *pointer;
+    CHECK(mq_send(messages[i], "x", 1, 0) == 0);
+    CHECK(read(rung[0], &pointer, sizeof pointer) == sizeof pointer);
+    take_back(pointer);
+  }
+}
+
 /* --- requests in flight --- */
 
 NOINLINE static void begin_reading(int number) {
@@ -620,14 +664,15 @@ static void case_bad_message(void) {
 static const struct {
   const char *name;
   void (*run)(void);
-} cases[] = {CASE(epoll),           CASE(epoll_raw),    CASE(epoll_changed), CASE(epoll_copied),
-             CASE(epoll_forked),    CASE(sigqueue),     CASE(sigqueue_raw),  CASE(pthread_sigqueue),
-             CASE(timer_signal),    CASE(timer_thread), CASE(mq_notify),     CASE(aio_flight),
-             CASE(aio_done),        CASE(io_submit),    CASE(io_submit_raw), CASE(io_uring),
-             CASE(io_uring_unseen), CASE(pipe),         CASE(pipe_large),    CASE(pipe_interior),
-             CASE(pipe_resized),    CASE(pipe_pieces),  CASE(socket),        CASE(socket_packed),
-             CASE(socket_message),  CASE(mq_send),      CASE(msgsnd),        CASE(work),
-             CASE(bad_message)};
+} cases[] = {
+    CASE(epoll),         CASE(epoll_raw),       CASE(epoll_changed), CASE(epoll_copied),
+    CASE(epoll_forked),  CASE(sigqueue),        CASE(sigqueue_raw),  CASE(pthread_sigqueue),
+    CASE(timer_signal),  CASE(timer_thread),    CASE(mq_notify),     CASE(mq_notify_attributes),
+    CASE(aio_flight),    CASE(aio_done),        CASE(io_submit),     CASE(io_submit_raw),
+    CASE(io_uring),      CASE(io_uring_unseen), CASE(pipe),          CASE(pipe_large),
+    CASE(pipe_interior), CASE(pipe_resized),    CASE(pipe_pieces),   CASE(socket),
+    CASE(socket_packed), CASE(socket_message),  CASE(mq_send),       CASE(msgsnd),
+    CASE(work),          CASE(bad_message)};
 
 int main(int count, char **arguments) {
   for (size_t i = 0; count == 2 && i < sizeof cases / sizeof *cases; i++)
