@@ -20,6 +20,7 @@ ALL = os.environ.get("RECLAIM_SUITES") == "all"
 
 class Suite:
     every, pace, seconds, long = 5000, 5, 600, False
+    asked = False # only when it is named, or with RECLAIM_SUITES=all
     environment = {}
     left_out = () # by name, under plain malloc as well, for the reason given where it is set
     def prepare(self, sources): pass
@@ -68,9 +69,12 @@ class Python(Suite):
 class Redis(Suite):
     """redis's units, against a server built from Debian's sources with libc's malloc: the installed one
     brings an allocator of its own, whose statistics some of the tests read."""
-    name, every, pace, seconds, long = "redis", 200000, 200, 1500, True
-    # Half of the time: with RECLAIM_SUITES=all only.
+    every, pace, seconds, long = 200000, 200, 1500, True
+    # Half of the time: a suite of their own, redis-slow.
     SLOW = ("unit/geo", "unit/hyperloglog", "unit/maxmemory", "unit/type/list-3")
+
+    def __init__(self, slow):
+        self.asked, self.name = slow, "redis-slow" if slow else "redis"
 
     def prepare(self, sources):
         self.tree = sources.tree("redis", "redis-server")
@@ -79,8 +83,7 @@ class Redis(Suite):
             run(["make", "-j2", "MALLOC=libc"], self.tree, self.tree + "/build.log")
         with open(self.tree + "/tests/test_helper.tcl") as file:
             listed = file.read().split("set ::all_tests {")[1].split("}")[0].split()
-        slow = () if ALL else self.SLOW
-        self.units = [unit for unit in listed if unit.startswith("unit/") and unit not in slow]
+        self.units = [unit for unit in listed if unit.startswith("unit/") and (unit in self.SLOW) == self.asked]
 
     def command(self, folder):
         for name in ("src", "runtest", "redis.conf", "deps", "utils"):
@@ -200,5 +203,5 @@ SUITES = [
     Python("test_json", 200000, malloc=True), Python("test_sqlite3", 20000, malloc=True),
     Python("test_threading", 50000, malloc=True),
     Python("test_asyncio", 200000, seconds=900, long=True, malloc=True),
-    Redis(), Lua(), Jq(), Gawk(), Sqlite(),
+    Redis(slow=False), Redis(slow=True), Lua(), Jq(), Gawk(), Sqlite(),
 ]
