@@ -8,7 +8,6 @@
 #include "base/lock.h"
 #include "base/option.h"
 #include "base/remedy.h"
-#include "base/turn.h"
 #include "collect/mark.h"
 #include "collect/pace.h"
 #include "collect/permit.h"
@@ -25,9 +24,9 @@ enum { STACK_SIZE = 256 * 1024, CHANGED_MAX = 64, HARVEST_PAGES = 1024 };
 
 static struct {
   bool ready;
-  struct turn turn;   /* taken for a whole cycle, and by fork and exec */
+  struct lock lock;   /* held for a whole cycle, and by fork and exec */
   uint32_t announced; /* how many of those wait: no cycle starts meanwhile */
-  int announcer;      /* the thread that has the turn for its fork or exec, 0: none */
+  int announcer;      /* the thread that holds the lock for its fork or exec, 0: none */
   unsigned nested;    /* announcements by handlers that interrupted it there; its own */
   uint32_t disabled;
   char *stack;
@@ -204,13 +203,13 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
   uint64_t mask = port_signals_block(); /* the stop signal stays open while we wait */
   if (WITHOUT(stoppable_wait)) port_signals_block_all();
   if (wait) {
-    turn_take(&cycle.turn);
-  } else if (!turn_take_if_free(&cycle.turn)) {
+    lock_take(&cycle.lock);
+  } else if (!lock_take_if_free(&cycle.lock)) {
     port_signals_restore(mask);
     return false;
   }
   if (!permit_cycle(cycle.stack, STACK_SIZE)) {
-    turn_drop(&cycle.turn);
+    lock_drop(&cycle.lock);
     port_signals_restore(mask);
     return false;
   }
@@ -222,17 +221,15 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
     report_false_reclaim("write", cycle.changed[i].object, cycle.changed[i].size, 0);
   report_cycle(&cycle.event);
   permit_report();
-  turn_drop(&cycle.turn);
+  lock_drop(&cycle.lock);
   port_signals_restore(mask);
   return completed;
 }
 
 void cycle_wait(void) {
   if (!cycle.ready || identity_check() != IDENTITY_SELF || is_announcer()) return;
-  section_begin();
-  turn_take(&cycle.turn);
-  turn_drop(&cycle.turn);
-  section_end();
+  lock_acquire(&cycle.lock);
+  lock_release(&cycle.lock);
 }
 
 void cycle_disable(void) { __atomic_fetch_add(&cycle.disabled, 1, __ATOMIC_SEQ_CST); }
@@ -250,8 +247,7 @@ void cycle_announce(void) {
     cycle.nested++;
     return;
   }
-  section_begin(); /* a handler sees both, turn and announcer, or none */
-  turn_take(&cycle.turn);
+  lock_acquire(&cycle.lock); /* a handler sees both, lock and announcer, or none */
   atomic_set(&cycle.announcer, port_thread_id());
   section_end();
 }
@@ -262,8 +258,7 @@ void cycle_retract(void) {
   } else {
     section_begin();
     atomic_set(&cycle.announcer, 0);
-    turn_drop(&cycle.turn);
-    section_end();
+    lock_release(&cycle.lock);
   }
   __atomic_fetch_sub(&cycle.announced, 1, __ATOMIC_SEQ_CST);
 }
@@ -271,7 +266,7 @@ void cycle_retract(void) {
 void cycle_fork_child(void) {
   cycle.announced = cycle.nested = 0;
   cycle.announcer = 0;
-  cycle.turn = (struct turn){0};
+  cycle.lock.state = 0;
   sweep_fork_child();
   report_fork_child();
   pace_init();
