@@ -138,10 +138,25 @@ static void enqueue(struct mutator *mutator, struct page *page) {
   else queue->head = page;
 }
 
+static struct page *pop_sparse(struct mutator *mutator, unsigned class) {
+  struct page *page = mutator->sparse[class];
+  if (!page) return NULL;
+  mutator->sparse[class] = page->next;
+  page->next = NULL;
+  return page;
+}
+
+static void push_sparse(struct mutator *mutator, struct page *page) {
+  page->next = mutator->sparse[page->class];
+  mutator->sparse[page->class] = page;
+}
+
+/* Nearly empty pages last, and of those the one that was in use last: the others have time to
+   become empty. Were they used in turn, a heap that was once large would stay so for ever. */
 static struct page *dequeue(struct mutator *mutator, unsigned class) {
   struct page_queue *queue = &mutator->queue[class];
   struct page *page = queue->head;
-  if (!page) return NULL;
+  if (!page) return pop_sparse(mutator, class);
   queue->head = page->next;
   if (!queue->head) queue->tail = NULL;
   page->next = NULL;
@@ -207,29 +222,53 @@ static size_t unfilled(void) {
   return used > filled ? used - filled : 0;
 }
 
+static bool is_sparse(const struct page *page, unsigned free) {
+  return free * 4 >= page->cells * 3u;
+}
+
+static void trim_sparse(struct mutator *mutator, unsigned class) {
+  struct page **link = &mutator->sparse[class], *page;
+  while ((page = *link)) {
+    sweep_if_due(page);
+    if (page_free_cells(page) == page->cells) {
+      *link = page->next;
+      page_heap_release_span(page);
+    } else {
+      link = &page->next;
+    }
+  }
+}
+
+static void trim_queue(struct mutator *mutator, unsigned class) {
+  struct page_queue *queue = &mutator->queue[class];
+  struct page **link = &queue->head, *last = NULL, *page;
+  while ((page = *link)) {
+    sweep_if_due(page);
+    unsigned free = page_free_cells(page);
+    if (!is_sparse(page, free)) {
+      last = page;
+      link = &page->next;
+      continue;
+    }
+    *link = page->next;
+    if (queue->tail == page) queue->tail = last;
+    if (free == page->cells) {
+      page_heap_release_span(page);
+    } else {
+      if (!page->purged) purge_inside(page);
+      push_sparse(mutator, page);
+    }
+  }
+}
+
 void mutator_trim(struct mutator *mutator) {
   begin_lists();
   atomic_set(&mutator->trim_due, 0);
   drain_returned(mutator);
   for (uint64_t set = mutator->used; set;) {
     unsigned class = next_class(&set);
-    struct page_queue *queue = &mutator->queue[class];
-    struct page **link = &queue->head, *last = NULL, *page;
-    while ((page = *link)) {
-      sweep_if_due(page);
-      unsigned free = page_free_cells(page);
-      if (free == page->cells) {
-        *link = page->next;
-        COMPILER_BARRIER();
-        if (queue->tail == page) queue->tail = last;
-        COMPILER_BARRIER();
-        page_heap_release_span(page);
-        continue;
-      }
-      if (!page->purged && free * 4 >= page->cells * 3u) purge_inside(page);
-      last = page;
-      link = &page->next;
-    }
+    trim_sparse(mutator, class);
+    trim_queue(mutator, class);
   }
   mutator->unfilled = unfilled();
   end_lists();
@@ -539,6 +578,7 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
       m->buffers[class].count = 0;
       m->current[class] = NULL;
       m->queue[class] = (struct page_queue){NULL, NULL};
+      m->sparse[class] = NULL;
     }
     m->returned = NULL;
     m->busy = 0;

@@ -12,8 +12,8 @@
    by cancellation. Changes are made in an order that then loses cells or pages, and never lists one
    twice; whoever takes the mutator over clears `busy`.
 
-   A page is at every moment in exactly one place: current or queued with its owner, on its
-   owner's `returned` stack, or full (flag set, in no list). Whoever swaps full from 1 to 0 owns
+   A page is at every moment in exactly one place: current, queued or set aside with its owner, on
+   its owner's `returned` stack, or full (flag set, in no list). Whoever swaps full from 1 to 0 owns
    that page's link: a flusher pushes it on the owner's stack, the sweeper may release it. */
 #ifndef RECLAIM_MUTATOR_H
 #define RECLAIM_MUTATOR_H
@@ -37,6 +37,7 @@ struct mutator {
   struct buffer buffers[CLASS_COUNT];
   struct page *current[CLASS_SMALL_END];
   struct page_queue queue[CLASS_SMALL_END];
+  struct page *sparse[CLASS_SMALL_END]; /* nearly empty ones, the newest first */
   uint64_t used;         /* the classes ever used: what belongs to others was never touched */
   struct page *returned; /* Treiber stack: pushed by any thread, taken whole by the owner */
   struct mutator *next;  /* in the list of all */

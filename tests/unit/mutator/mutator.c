@@ -291,6 +291,33 @@ Test(mutator, an_owner_who_is_asked_gives_up_what_others_emptied) {
   expect_sound();
 }
 
+/* A heap that was large and is nearly empty all over: as its objects are replaced, those that stay
+   gather in few pages. */
+Test(mutator, a_sparse_heap_becomes_dense_as_objects_are_replaced) {
+  enum { LIVE_PART = 10, TURNS = 30, EACH = 5 };
+  struct mutator *mutator = mutator_adopt();
+  size_t count = take_pages(mutator, 8, PAGES), live = 0;
+  uint64_t seed = 1;
+  for (size_t i = 0; i < count; i++) {
+    if (unit_below(&seed, LIVE_PART) == 0) cells[live++] = cells[i];
+    else put(mutator, 8, cells[i]);
+  }
+  size_t before = page_heap_counts.used, needed = PAGES / LIVE_PART;
+  cr_assert_geq(before, PAGES * 3 / 4);
+  for (int turn = 0; turn < TURNS; turn++) {
+    for (size_t i = 0; i < live / EACH; i++) {
+      size_t k = unit_below(&seed, live);
+      void *old = cells[k];
+      cells[k] = take(mutator, 8);
+      flush(&old, 1); /* as a sweep, or another thread */
+    }
+    mutator_ask_to_trim();
+  }
+  cr_expect_leq(page_heap_counts.used, 3 * needed, "%zu pages, %zu before, %zu are needed",
+                page_heap_counts.used, before, needed);
+  expect_sound();
+}
+
 Test(mutator, an_idle_mutator_is_emptied_and_its_pages_serve_others) {
   struct mutator *idle = mutator_adopt(), *other = mutator_adopt();
   mutator_bequeath(); /* where they go to is made beside the program */
