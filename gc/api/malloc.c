@@ -235,12 +235,17 @@ EXPORT FAST void *calloc(size_t count, size_t size) {
   return object && !zero && !WITHOUT(calloc_zeroes) ? memset(object, 0, bytes) : object;
 }
 
+static FAST NOINLINE void *make_quickly(size_t size, uintptr_t caller) {
+  void *object = allocate_fast(size);
+  return LIKELY(object != NULL) ? object : make(GRANULE, size, NULL, caller);
+}
+
 /* Moves an object's contents to a new one. Both are live until the contents are over, so that a
    collection in between finds what they point to. */
 static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t caller) {
   static uint32_t moves;
   size_t old = cell_usable(cell);
-  void *target = make(GRANULE, size, NULL, caller);
+  void *target = make_quickly(size, caller);
   if (!target) return NULL;
   struct cell place;
   bool pages =
@@ -279,13 +284,19 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
   return move(pointer, &cell, size, caller);
 }
 
-EXPORT void *realloc(void *pointer, size_t size) {
-  if (!pointer) return make(GRANULE, size, NULL, CALLER);
+static NOINLINE void *realloc_slowly(void *pointer, size_t size) {
+  if (!pointer) return make_quickly(size, CALLER);
   if (!size) {
     free(pointer);
     return NULL;
   }
   return resize(pointer, size, CALLER);
+}
+
+/* Mostly the block grows or shrinks within its cell. */
+EXPORT void *realloc(void *pointer, size_t size) {
+  if (LIKELY(fits_fast(pointer, size)) && LIKELY(!options.zero)) return pointer;
+  return realloc_slowly(pointer, size);
 }
 
 EXPORT void *reallocarray(void *pointer, size_t count, size_t size) {
@@ -300,14 +311,15 @@ EXPORT void *reallocarray(void *pointer, size_t count, size_t size) {
 static bool is_power_of_two(size_t value) { return value && !(value & (value - 1)); }
 
 /* As glibc: any alignment is raised to the next power of two; one too large to be is EINVAL. */
-static void *make_aligned(size_t alignment, size_t size, uintptr_t caller) {
-  if (alignment > SIZE_MAX / 2 + 1) {
+static FAST NOINLINE void *make_aligned(size_t alignment, size_t size, uintptr_t caller) {
+  if (UNLIKELY(alignment > SIZE_MAX / 2 + 1)) {
     errno = EINVAL;
     return NULL;
   }
   size_t power = GRANULE;
-  while (power < alignment) power *= 2;
-  return make(power, size, NULL, caller);
+  if (alignment > GRANULE) power = (size_t)1 << (64 - __builtin_clzll(alignment - 1));
+  void *object = allocate_aligned_fast(power, size);
+  return LIKELY(object != NULL) ? object : make(power, size, NULL, caller);
 }
 
 EXPORT void *memalign(size_t alignment, size_t size) {

@@ -28,6 +28,15 @@ static inline size_t round_down(size_t value, size_t unit) { return value / unit
 static inline size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
+/* The number of ones, without the call that the compiler makes of its builtin where it may not use
+   the instruction (Warren, "Hacker's Delight", 5-1). */
+static inline unsigned count_ones(uint64_t word) {
+  word -= word >> 1 & 0x5555555555555555u;
+  word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
+  word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+  return (unsigned)(word * 0x0101010101010101u >> 56);
+}
+
 #define atomic_get(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define atomic_get_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define atomic_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)

@@ -167,7 +167,7 @@ static void sweep_claimed(struct page *page) {
     }
     /* From here on the cells are anyone's; with the last of them the page may be gone. */
     if (!taken) continue;
-    atomic_sub(&page_heap_counts.cell_bytes, (size_t)__builtin_popcountll(taken) * size);
+    atomic_sub(&page_heap_counts.cell_bytes, count_ones(taken) * size);
     __atomic_fetch_and(&page_allocated(page)[w], ~taken, __ATOMIC_SEQ_CST);
   }
 }

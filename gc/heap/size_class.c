@@ -6,14 +6,15 @@
 struct size_class size_classes[CLASS_COUNT];
 uint8_t size_class_table[SMALL_LIMIT / GRANULE];
 
-enum { SPAN_THRESHOLD = 8192, SPAN_PAGES = 4, BUFFER_BYTES = 65536 };
+enum { LEAST_CELLS = 32, MOST_PAGES = 8, BUFFER_BYTES = 65536 };
 
 static void define(unsigned class, uint32_t size) {
   struct size_class *c = &size_classes[class];
   c->size = size;
   c->granules = size / GRANULE;
   c->reciprocal = (((uint64_t)1 << 32) + c->granules - 1) / c->granules;
-  c->span = size > SPAN_THRESHOLD ? SPAN_PAGES : 1;
+  c->span = 1;
+  while (c->span < MOST_PAGES && c->span * HEAP_PAGE / size < LEAST_CELLS) c->span *= 2;
   c->cells = (uint16_t)(c->span * HEAP_PAGE / size);
   uint32_t slots = BUFFER_BYTES / size;
   c->slots = (uint16_t)(slots < 2 ? 2 : slots > BUFFER_SLOTS ? BUFFER_SLOTS : slots);

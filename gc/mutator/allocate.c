@@ -60,11 +60,8 @@ void *allocate(size_t size, bool *zero) {
 void *allocate_aligned(size_t alignment, size_t size, bool *zero) {
   if (zero) *zero = false;
   if (alignment <= GRANULE) return allocate(size, zero);
-  /* Spans begin at multiples of 64 KiB, so a cell size divisible by the alignment will do. */
-  size_t least = size_max(size, alignment - 1);
-  if (least < SMALL_LIMIT)
-    for (unsigned class = size_class_of(least); class < CLASS_SMALL_END; class ++)
-      if (size_classes[class].size % alignment == 0) return allocate_cell(class);
+  unsigned class = class_aligned(alignment, size);
+  if (class < CLASS_SMALL_END) return allocate_cell(class);
   return allocate_large(size, alignment, zero);
 }
 

@@ -50,23 +50,53 @@ static inline uint8_t object_find(const void *pointer, struct cell *cell) {
    The order of the stores matters to whoever abandons us, by a jump out of a handler or by
    cancellation: at every point the worst is a cell in no buffer, never one in two places. `hot`
    means nothing while the count is zero: an abandoned step may have left a cell there. */
+static inline __attribute__((always_inline)) void *allocate_from(uint32_t offset) {
+  struct buffer *buffer =
+      (struct buffer *)((char *)&mutator_fast.dummy + self.displacement + offset);
+  uint64_t count = buffer->count;
+  if (UNLIKELY(count == 0)) return NULL;
+  void *cell = buffer->hot;
+  if (cell == NULL) __builtin_unreachable();
+  buffer->count = (uint32_t)--count;
+  COMPILER_BARRIER();
+  buffer->hot = buffer->slot[count];
+  COMPILER_BARRIER();
+  *(uint8_t *)(heap.states + ((uintptr_t)cell >> GRANULE_SHIFT)) = STATE_LIVE;
+  return cell;
+}
+
 static inline void *allocate_fast(size_t size) {
-  if (LIKELY(size < SMALL_LIMIT)) {
-    struct buffer *buffer = (struct buffer *)((char *)&mutator_fast.dummy + self.displacement +
-                                              mutator_fast.buffer[size >> GRANULE_SHIFT]);
-    uint64_t count = buffer->count;
-    if (LIKELY(count != 0)) {
-      void *cell = buffer->hot;
-      if (cell == NULL) __builtin_unreachable();
-      buffer->count = (uint32_t)--count;
-      COMPILER_BARRIER();
-      buffer->hot = buffer->slot[count];
-      COMPILER_BARRIER();
-      *(uint8_t *)(heap.states + ((uintptr_t)cell >> GRANULE_SHIFT)) = STATE_LIVE;
-      return cell;
-    }
-  }
-  return NULL;
+  if (UNLIKELY(size >= SMALL_LIMIT)) return NULL;
+  return allocate_from(mutator_fast.buffer[size >> GRANULE_SHIFT]);
+}
+
+/* The smallest class of cells of at least size + 1 bytes that are aligned so, CLASS_SMALL_END when
+   there is none. Spans begin at multiples of 64 KiB, so a size divisible by the alignment will do.
+ */
+static inline unsigned class_aligned(size_t alignment, size_t size) {
+  size_t least = size_max(size, alignment - 1);
+  if (least >= SMALL_LIMIT) return CLASS_SMALL_END;
+  unsigned class = size_class_of(least);
+  while (size_classes[class].size & (alignment - 1))
+    class ++; /* the last one is the limit itself */
+  return class;
+}
+
+static inline void *allocate_aligned_fast(size_t alignment, size_t size) {
+  unsigned class = class_aligned(alignment, size);
+  return LIKELY(class < CLASS_SMALL_END) ? allocate_from(class * (uint32_t)sizeof(struct buffer))
+                                         : NULL;
+}
+
+/* Is the object that begins here the right one for so many bytes, too? Only what is live and no
+   more is known: pinned, suspected or condemned objects take the long way. Writes nothing. */
+static inline bool fits_fast(const void *pointer, size_t size) {
+  uintptr_t offset = (uintptr_t)pointer - heap.base;
+  size_t granule = offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT);
+  if (UNLIKELY(granule >= heap.granules)) return false;
+  unsigned class = heap.page_class[granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT)];
+  size_t cell = size_classes[class].size; /* of classes without cells: 0 */
+  return size < cell && size >= cell / 2 && heap.state[granule] == STATE_LIVE;
 }
 
 static inline bool release_fast(void *pointer) {

@@ -105,7 +105,7 @@ static inline unsigned page_free_cells(const struct page *page) {
   unsigned used = 0;
   const uint64_t *allocated = page_allocated(page);
   for (unsigned w = 0; w < page->words; w++)
-    used += (unsigned)__builtin_popcountll(__atomic_load_n(&allocated[w], __ATOMIC_SEQ_CST));
+    used += count_ones(__atomic_load_n(&allocated[w], __ATOMIC_SEQ_CST));
   return page->cells - (used - (page->words * 64u - page->cells));
 }
 

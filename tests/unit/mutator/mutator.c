@@ -374,9 +374,9 @@ Test(mutator, pages_of_an_orphan_serve_others) {
 Test(small_mutator, no_memory_no_cell) {
   unit_start_heap_of(16 * MIB, NULL);
   struct mutator *mutator = mutator_adopt();
-  enum { MOST = 16 << 20 >> 12 };
+  enum { MOST = 16 << 20 >> 11 };
   static void *cells[MOST];
-  const unsigned class = size_class_of(4095);
+  const unsigned class = size_class_of(2047); /* of one page: none is left over */
   size_t count = 0;
   while (count < MOST && (cells[count] = take(mutator, class))) count++;
   cr_expect(count > MOST * 9 / 10 && count < MOST);
