@@ -33,6 +33,7 @@
 enum {
   MOVE_PAGES = 1 << 20, /* objects this large are moved by mremap instead of copying */
   MOVES = 256,          /* at most: each may leave a mapping of its own behind */
+  GROWING = 1,          /* instead of an alignment: takes over from an object that was outgrown */
 };
 
 /* libc's own, for blocks that libc made (dlmopen, callers of __libc_malloc). */
@@ -43,6 +44,7 @@ extern void *__libc_realloc(void *pointer, size_t size);
  * ---------------------------------------------------------------------------------------- */
 
 static void *try_to_make(size_t alignment, size_t size, bool *zero) {
+  if (alignment == GROWING) return allocate_growing(size);
   return alignment > GRANULE ? allocate_aligned(alignment, size, zero) : allocate(size, zero);
 }
 
@@ -235,9 +237,9 @@ EXPORT FAST void *calloc(size_t count, size_t size) {
   return object && !zero && !WITHOUT(calloc_zeroes) ? memset(object, 0, bytes) : object;
 }
 
-static FAST NOINLINE void *make_quickly(size_t size, uintptr_t caller) {
+static FAST NOINLINE void *make_quickly(size_t alignment, size_t size, uintptr_t caller) {
   void *object = allocate_fast(size);
-  return LIKELY(object != NULL) ? object : make(GRANULE, size, NULL, caller);
+  return LIKELY(object != NULL) ? object : make(alignment, size, NULL, caller);
 }
 
 /* Moves an object's contents to a new one. Both are live until the contents are over, so that a
@@ -245,7 +247,7 @@ static FAST NOINLINE void *make_quickly(size_t size, uintptr_t caller) {
 static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t caller) {
   static uint32_t moves;
   size_t old = cell_usable(cell);
-  void *target = make_quickly(size, caller);
+  void *target = make_quickly(size > old ? GROWING : GRANULE, size, caller);
   if (!target) return NULL;
   struct cell place;
   bool pages =
@@ -285,7 +287,7 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
 }
 
 static NOINLINE void *realloc_slowly(void *pointer, size_t size) {
-  if (!pointer) return make_quickly(size, CALLER);
+  if (!pointer) return make_quickly(GRANULE, size, CALLER);
   if (!size) {
     free(pointer);
     return NULL;

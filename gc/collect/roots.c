@@ -151,12 +151,13 @@ static void mark_protected(void) {
     uintptr_t at = state.maps.protected[i].begin, end = state.maps.protected[i].end;
     while (at < end) {
       struct cell cell;
+      uintptr_t next = round_down(at, HEAP_PAGE) + HEAP_PAGE;
       if (cell_of(at, &cell)) {
         mark_word(at);
-        at = cell.address + cell.page->size;
-      } else {
-        at = round_down(at, HEAP_PAGE) + HEAP_PAGE;
+        uintptr_t behind = cell.address + cell.page->size;
+        if (behind > at) next = behind; /* a large object's run may be longer than it */
       }
+      at = next;
     }
   }
 }

@@ -53,19 +53,20 @@ struct mutator;
 
 struct page {
   /* What word -> cell needs; written before page_first points here, `cells` last. */
-  uint64_t size;       /* of a cell; of a large object the bytes of its run */
+  uint64_t size;       /* of a cell; of a large object its bytes, up to a kernel page's end */
   uint64_t reciprocal; /* 0 for a large object: every granule belongs to cell 0 */
   uint32_t cells;      /* 0: not in use, no word points into it */
   uint32_t run;        /* heap pages of this span, object or free run */
   uint8_t class;
   uint8_t words;   /* 64-bit words of its bitmaps in use */
   uint8_t free;    /* a free run (set at its first and last page) */
-  uint8_t dirty;   /* a free run: may have been written since it was last purged */
   uint8_t full;    /* 1: in no list of its owner; whoever swaps it to 0 may list it */
   uint8_t unswept; /* 1: dead bits wait; whoever swaps it to 0 sweeps */
   uint8_t has_pinned;
   uint8_t rescan; /* marking: a marked object of it did not fit on the mark stack */
   uint8_t purged; /* its free kernel pages were given back since it was last used */
+  uint32_t dirty; /* a free run: so many of its pages may hold something; 0: it is all zeros. A
+                     large object: so many of its spare pages did when it was made */
   uint16_t scan;  /* refill: next bitmap word; owner only */
   uint16_t skip;  /* refill: cells left out of the first word (colouring); owner only */
   struct mutator *owner;

@@ -11,6 +11,13 @@ enum {
   EXACT_LISTS = 64,    /* list n holds runs of n pages, n < 64 */
   LISTS = 64 + 4 * 22, /* then four a doubling, up to 2^28 pages */
   LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB */
+
+  /* Spare pages of objects that grow, mostly address space that is never touched: */
+  LEAST_GROWING = 4,     /* pages of such an object with them, at least */
+  MOST_SPARE = 256,      /* behind one object */
+  LEAST_SPARE = 128,     /* together, whatever is in use, and above that ... */
+  SPARE_PART = 4,        /* ... so large a part of what is */
+  SPARE_SPACE = 1 << 20, /* pages of reserved space below which none are given */
 };
 static const uint64_t decay_period = 400000000;
 
@@ -19,8 +26,13 @@ struct page_heap_counts page_heap_counts;
 static struct {
   struct lock lock;
   struct page *lists[LISTS];
-  uint64_t decay_at; /* when decay next looks */
-  size_t dirty_low;  /* the fewest dirty pages seen in this period */
+  uint64_t decay_at;  /* when decay next looks */
+  size_t dirty_low;   /* the fewest dirty pages seen in this period */
+  size_t purged;      /* pages over the limit that were given back in it and not yet taken again */
+  size_t allowance;   /* dirty pages that may stay because such pages were soon taken again */
+  size_t most;        /* the most pages that were ever in use or dirty */
+  size_t spare;       /* pages of runs of large objects that these do not use yet */
+  size_t spare_dirty; /* of those, dirty ones */
 } state;
 
 #define counts page_heap_counts
@@ -45,7 +57,7 @@ static void list_add(struct page *run) {
   if (*head) (*head)->previous = run;
   *head = run;
   set_ends(run, true);
-  if (run->dirty) atomic_set(&counts.dirty_free, counts.dirty_free + run->run);
+  atomic_set(&counts.dirty_free, counts.dirty_free + run->dirty);
 }
 
 static void list_remove(struct page *run) {
@@ -54,7 +66,7 @@ static void list_remove(struct page *run) {
   if (run->next) run->next->previous = run->previous;
   run->next = run->previous = NULL;
   set_ends(run, false);
-  if (run->dirty) atomic_set(&counts.dirty_free, counts.dirty_free - run->run);
+  atomic_set(&counts.dirty_free, counts.dirty_free - run->dirty);
 }
 
 /* Free pages left the lists for good: decay may count only on the fewest there were. */
@@ -69,16 +81,22 @@ static void add_coalesced(struct page *run) {
     struct page *behind = &heap.pages[end];
     list_remove(behind);
     run->run += behind->run;
-    run->dirty |= behind->dirty;
+    run->dirty += behind->dirty;
   }
   if (heap.pages[first - 1].free) { /* page 0 is never free */
     struct page *before = &heap.pages[first - heap.pages[first - 1].run];
     list_remove(before);
     before->run += run->run;
-    before->dirty |= run->dirty;
+    before->dirty += run->dirty;
     run = before;
   }
   list_add(run);
+}
+
+/* Of the dirty pages of a run those in a part of it. Where they lie is not known: an estimate, but
+   only what is known to be zero has none. */
+static uint32_t dirty_part(const struct page *run, size_t part) {
+  return (uint32_t)(((uint64_t)run->dirty * part + run->run - 1) / run->run);
 }
 
 /* Cuts a run that is in no list to its first `pages` pages; the rest becomes free. */
@@ -86,7 +104,8 @@ static void split(struct page *run, size_t pages) {
   if (run->run == pages) return;
   struct page *rest = run + pages;
   rest->run = run->run - (uint32_t)pages;
-  rest->dirty = run->dirty;
+  rest->dirty = dirty_part(run, rest->run);
+  run->dirty = dirty_part(run, pages);
   run->run = (uint32_t)pages;
   rest[-1].free = 0;
   add_coalesced(rest);
@@ -125,19 +144,36 @@ static struct page *grow(size_t pages) {
   return run;
 }
 
-/* A run in no list. `dirty` tells whether its memory may hold old contents. */
-static struct page *take(size_t pages) {
-  struct page *run = find_run(pages);
+/* What is given back because much is free, and wanted again soon after, was given back for nothing:
+   a program that fills and empties its heap in turns would pay for each page each time. From then
+   on so much may stay, as long as no more is resident than was before. */
+static void note_wanted(size_t pages) {
+  size_t again = size_min(pages, state.purged);
+  state.purged -= again;
+  state.allowance = size_min(state.allowance + 2 * again, state.most);
+}
+
+static void count_used(size_t pages) {
+  atomic_set(&counts.used, counts.used + pages);
+  if (counts.used > counts.peak) counts.peak = counts.used;
+  state.most = size_max(state.most, counts.used + counts.dirty_free + state.spare_dirty);
+}
+
+/* A run in no list, of which so many pages are to be used and the rest are spare. `dirty` tells
+   whether its memory may hold old contents. */
+static struct page *take(size_t pages, size_t spare) {
+  struct page *run = find_run(pages + spare);
   if (run) {
     list_remove(run);
-    split(run, pages);
+    split(run, pages + spare);
   } else {
-    run = grow(pages);
+    run = grow(pages + spare);
     if (!run) return NULL;
   }
   note_low();
-  atomic_set(&counts.used, counts.used + pages);
-  if (counts.used > counts.peak) counts.peak = counts.used;
+  if (UNLIKELY(state.purged)) note_wanted(pages + spare - run->dirty);
+  count_used(pages);
+  state.spare += spare;
   return run;
 }
 
@@ -156,7 +192,7 @@ static size_t purge_run(struct page *run) {
   purge_inner(state_at(address), state_at(address) + (size_t)run->run * PAGE_GRANULES);
   purge_inner(heap.allocated[first], heap.allocated[end]);
   purge_inner(heap.marked[first], heap.marked[end]);
-  atomic_set(&counts.dirty_free, counts.dirty_free - run->run);
+  atomic_set(&counts.dirty_free, counts.dirty_free - run->dirty);
   run->dirty = 0;
   return size;
 }
@@ -171,12 +207,19 @@ static size_t purge_to(size_t keep) {
   return purged;
 }
 
-static void give_back(struct page *run) {
-  atomic_set(&counts.used, counts.used - run->run);
-  run->dirty = 1;
+/* A run of which so many pages were used and so many of the others are dirty. */
+static void give_back(struct page *run, size_t used, size_t dirty) {
+  atomic_set(&counts.used, counts.used - used);
+  state.spare -= run->run - used;
+  state.spare_dirty -= dirty;
+  run->dirty = (uint32_t)(used + dirty);
   add_coalesced(run);
   size_t limit = size_max(counts.used / 2, LEAST_DIRTY);
-  if (counts.dirty_free > limit) purge_to(limit / 2);
+  limit = size_max(limit, size_min(state.allowance, state.most - counts.used));
+  size_t before = counts.dirty_free;
+  if (before <= limit) return;
+  purge_to(limit / 2);
+  state.purged += before - counts.dirty_free;
 }
 
 /* Takes the run out of the lookup tables; from here on no word points into it. */
@@ -200,7 +243,7 @@ static void clear_descriptor(struct page *page) {
 struct page *page_heap_span(unsigned class) {
   const struct size_class *c = &size_classes[class];
   lock_acquire(&state.lock);
-  struct page *page = take(c->span);
+  struct page *page = take(c->span, 0);
   if (page) {
     size_t first = page_index(page);
     clear_descriptor(page);
@@ -229,7 +272,7 @@ void page_heap_release_span(struct page *page) {
   forget(page);
   for (unsigned w = 0; w < page->words; w++) page_allocated(page)[w] = 0;
   atomic_set(&page->full, 0);
-  give_back(page);
+  give_back(page, page->run, 0);
   lock_release(&state.lock);
 }
 
@@ -243,21 +286,36 @@ static void enter_large(struct page *page, size_t from, size_t to) {
   memset(heap.page_class + first + from, CLASS_LARGE, to - from);
 }
 
+static size_t pages_for(size_t bytes) { return (bytes + HEAP_PAGE - 1) / HEAP_PAGE; }
+
+/* A large object of a run that is in no list. */
+static void set_up_large(struct page *page, size_t bytes) {
+  clear_descriptor(page);
+  page->class = CLASS_LARGE;
+  page->size = round_up(bytes, KERNEL_PAGE);
+  page->reciprocal = 0;
+  page->words = 1;
+  heap.allocated[page_index(page)][0] = 1; /* its one cell */
+  enter_large(page, 0, page->run);
+  atomic_set_release(&page->cells, 1);
+  atomic_set(&counts.large, counts.large + pages_for(bytes));
+}
+
 struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
-  size_t pages = (bytes + HEAP_PAGE - 1) / HEAP_PAGE;
+  size_t pages = pages_for(bytes);
   size_t extra = alignment > HEAP_PAGE ? alignment / HEAP_PAGE : 0;
   if (pages + extra < pages || pages + extra > heap.page_limit) return NULL;
   lock_acquire(&state.lock);
-  struct page *page = take(pages + extra);
+  struct page *page = take(pages + extra, 0);
   if (page) {
     if (extra) {
       size_t ahead = (round_up(page_address(page), alignment) - page_address(page)) / HEAP_PAGE;
-      uint8_t dirty = page->dirty;
       split(page, ahead + pages);
       if (ahead) {
         struct page *aligned = page + ahead;
         aligned->run = (uint32_t)pages;
-        aligned->dirty = dirty;
+        aligned->dirty = dirty_part(page, pages);
+        page->dirty = dirty_part(page, ahead);
         page->run = (uint32_t)ahead;
         list_add(page);
         page = aligned;
@@ -265,16 +323,33 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
       atomic_set(&counts.used, counts.used - extra);
     }
     *zero = !page->dirty;
-    clear_descriptor(page);
-    page->class = CLASS_LARGE;
-    page->size = round_up(bytes, KERNEL_PAGE);
-    page->reciprocal = 0;
-    page->words = 1;
-    size_t first = page_index(page);
-    heap.allocated[first][0] = 1; /* its one cell */
-    enter_large(page, 0, pages);
-    atomic_set_release(&page->cells, 1);
-    atomic_set(&counts.large, counts.large + pages);
+    page->dirty = 0;
+    set_up_large(page, bytes);
+  }
+  lock_release(&state.lock);
+  return page;
+}
+
+/* How many pages an object that grows gets above what it needs: as many again. */
+static size_t spare_for(size_t pages) {
+  size_t spare =
+      size_min(size_max(pages, LEAST_GROWING - size_min(pages, LEAST_GROWING)), MOST_SPARE);
+  bool room = heap.page_limit >= SPARE_SPACE &&
+              state.spare + spare <= size_max(counts.used / SPARE_PART, LEAST_SPARE);
+  return room ? spare : 0;
+}
+
+struct page *page_heap_large_growing(size_t bytes) {
+  size_t pages = pages_for(bytes);
+  if (pages > heap.page_limit) return NULL;
+  lock_acquire(&state.lock);
+  size_t spare = spare_for(pages);
+  struct page *page = take(pages, spare);
+  if (!page && spare) page = take(pages, 0);
+  if (page) {
+    page->dirty = dirty_part(page, page->run - pages);
+    state.spare_dirty += page->dirty;
+    set_up_large(page, bytes);
   }
   lock_release(&state.lock);
   return page;
@@ -282,53 +357,69 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
 
 void page_heap_release_large(struct page *page) {
   lock_acquire(&state.lock);
-  atomic_set(&counts.large, counts.large - page->run);
+  size_t pages = pages_for(page->size);
+  atomic_set(&counts.large, counts.large - pages);
   forget(page);
   page_allocated(page)[0] = 0;
   page_marked(page)[0] = 0; /* found dead, yet freed by the program, which had hidden its pointer */
   atomic_set(&page->unswept, 0);
-  give_back(page);
+  give_back(page, pages, page->dirty);
   lock_release(&state.lock);
 }
 
+/* Cuts a large object's run to so many pages. */
+static void cut_large(struct page *page, size_t old, size_t pages) {
+  struct page *rest = page + pages;
+  rest->run = page->run - (uint32_t)pages;
+  page->run = (uint32_t)pages;
+  forget(rest);
+  atomic_set(&counts.large, counts.large - (old - pages));
+  give_back(rest, old - pages, page->dirty);
+  page->dirty = 0;
+}
+
+/* Makes a large object's run longer. False: no room behind it. */
+static bool extend_large(struct page *page, size_t pages) {
+  size_t room = page->run, end = page_index(page) + room, more = pages - room;
+  struct page *behind = &heap.pages[end];
+  if (end < heap.top && behind->free && behind->run >= more) {
+    list_remove(behind);
+    split(behind, more);
+    if (UNLIKELY(state.purged)) note_wanted(more - behind->dirty);
+  } else if (end == heap.top && more <= heap.page_limit - heap.top &&
+             heap_commit(heap.top + more)) {
+    atomic_set_release(&heap.top, heap.top + more);
+  } else {
+    return false;
+  }
+  note_low();
+  enter_large(page, room, pages);
+  COMPILER_BARRIER();
+  page->run = (uint32_t)pages;
+  state.spare += more;
+  return true;
+}
+
 bool page_heap_resize_large(struct page *page, size_t bytes) {
-  size_t pages = (bytes + HEAP_PAGE - 1) / HEAP_PAGE, size = round_up(bytes, KERNEL_PAGE);
+  size_t pages = pages_for(bytes), size = round_up(bytes, KERNEL_PAGE);
   lock_acquire(&state.lock);
-  size_t old = page->run, first = page_index(page);
+  size_t old = pages_for(page->size);
   bool done = true;
-  if (pages == old) {
-    page->size = size;
-  } else if (pages < old) {
+  if (pages < old) {
     page->size = size;
     COMPILER_BARRIER();
-    struct page *rest = page + pages;
-    rest->run = (uint32_t)(old - pages);
-    page->run = (uint32_t)pages;
-    forget(rest);
-    atomic_set(&counts.large, counts.large - (old - pages));
-    give_back(rest);
+    cut_large(page, old, pages);
+  } else if (pages <= page->run || extend_large(page, pages)) {
+    COMPILER_BARRIER();
+    page->size = size; /* last: a stopped thread's half-grown object is its old self */
+    state.spare -= pages - old;
+    uint32_t dirty = (uint32_t)size_min(page->dirty, page->run - pages);
+    state.spare_dirty -= page->dirty - dirty;
+    page->dirty = dirty;
+    atomic_set(&counts.large, counts.large + pages - old);
+    count_used(pages - old);
   } else {
-    size_t more = pages - old;
-    struct page *behind = &heap.pages[first + old];
-    if (first + old < heap.top && behind->free && behind->run >= more) {
-      list_remove(behind);
-      split(behind, more);
-    } else if (first + old == heap.top && more <= heap.page_limit - heap.top &&
-               heap_commit(heap.top + more)) {
-      atomic_set_release(&heap.top, heap.top + more);
-    } else {
-      done = false;
-    }
-    if (done) {
-      note_low();
-      enter_large(page, old, pages);
-      COMPILER_BARRIER();
-      page->run = (uint32_t)pages;
-      page->size = size; /* last: a stopped thread's half-grown object is its old self */
-      atomic_set(&counts.used, counts.used + more);
-      atomic_set(&counts.large, counts.large + more);
-      if (counts.used > counts.peak) counts.peak = counts.used;
-    }
+    done = false;
   }
   lock_release(&state.lock);
   return done;
@@ -346,6 +437,8 @@ void page_heap_decay(uint64_t now) {
   if (!lock_try(&state.lock)) return;
   if (state.decay_at && state.dirty_low) purge_to(counts.dirty_free - state.dirty_low);
   state.dirty_low = counts.dirty_free;
+  state.purged = 0;
+  state.allowance /= 2;
   atomic_set(&state.decay_at, now + decay_period);
   lock_release(&state.lock);
 }

@@ -1,9 +1,11 @@
 /* page_heap.h: hands out runs of heap pages and takes them back.
 
    Free runs are coalesced with their neighbours and kept in lists by length: exact up to 63
-   pages, then four lists a doubling. A run that was written stays dirty until it is purged;
-   when dirty free pages exceed half of what is in use (at least 2 MiB), the longest runs are given back to
-   the kernel, and the rest after a while without use (page_heap_decay).
+   pages, then four lists a doubling. What was written stays dirty until it is purged; a run knows
+   how many of its pages are dirty, not which. When dirty free pages exceed half of what is in use
+   (at least 2 MiB), the longest runs are given back to the kernel, and the rest after a while
+   without use (page_heap_decay). What is given back and soon wanted again lets as much more stay
+   dirty from then on, up to the most that was ever resident; decay halves that, too.
 
    All state belongs to one lock, taken with signals blocked. */
 #ifndef RECLAIM_PAGE_HEAP_H
@@ -37,6 +39,9 @@ HIDDEN void page_heap_release_span(struct page *page);
    Its size is counted in kernel pages, so that little more is scanned than was asked for. Its
    state byte is not set yet. *zero says that its memory is known to be zero. */
 HIDDEN struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero);
+/* The same for an object that has grown and may well do so again, with room behind it, which is
+   not counted as used: its run is longer than its size tells, and its cell takes all of it. */
+HIDDEN struct page *page_heap_large_growing(size_t bytes);
 HIDDEN void page_heap_release_large(struct page *page);
 /* Grows or shrinks a large object where it stands. False: no room behind it. */
 HIDDEN bool page_heap_resize_large(struct page *page, size_t bytes);

@@ -41,6 +41,16 @@ static void *allocate_large(size_t size, size_t alignment, bool *zero) {
   return object;
 }
 
+void *allocate_growing(size_t size) {
+  if (size < SMALL_LIMIT) return allocate(size, NULL);
+  if (size >= heap.page_limit * HEAP_PAGE) return NULL;
+  struct page *page = page_heap_large_growing(size + 1);
+  if (!page) return NULL;
+  void *object = (void *)page_address(page);
+  set_live(object);
+  return object;
+}
+
 static void *allocate_cell(unsigned class) {
   bool borrowed;
   struct mutator *mutator = begin(&borrowed);

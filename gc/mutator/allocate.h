@@ -10,7 +10,10 @@
 /* An object of at least size + 1 bytes, live. *zero (if given) tells that it is known to hold
    zeros. NULL: out of memory or address space. */
 HIDDEN void *allocate(size_t size, bool *zero);
-/* The same aligned to a power of two of any size. */
+/* The same for an object that takes over from one that was outgrown: a large one gets room to go on
+   growing in place. */
+HIDDEN void *allocate_growing(size_t size);
+/* Aligned to a power of two of any size. */
 HIDDEN void *allocate_aligned(size_t alignment, size_t size, bool *zero);
 
 enum release_result {
