@@ -16,6 +16,7 @@
 #include "api/background.h"
 #include "api/libraries.h"
 #include "api/next.h"
+#include "base/lock.h"
 #include "base/remedy.h"
 #include "collect/world.h"
 #include "mutator/thread.h"
@@ -86,17 +87,60 @@ struct beginning {
   void *argument;
 };
 
+/* pthread_getattr_np asks the kernel for the thread's processors as well, and allocates. What it
+   says about the stack are three words that libc keeps together in the thread's descriptor, which
+   is what a handle points to: the block, its size, and how much of that is guard. Where they stand
+   is found out by its own answer for one thread, if just one place agrees with that; a later
+   thread's words count only if its descriptor and its stack pointer lie within, as they do in every
+   stack of libc or of the program that it made the thread on. Otherwise it is asked each time. */
+enum { DESCRIPTOR_WORDS = 512, NOT_FOUND = -1, NOT_LOOKED_FOR = 0 };
+
+static bool read_stack(int place, uintptr_t *begin, uintptr_t *end) {
+  uintptr_t descriptor = (uintptr_t)pthread_self(), here = (uintptr_t)__builtin_frame_address(0);
+  const uintptr_t *words = (const uintptr_t *)descriptor + place;
+  uintptr_t block = words[0], size = words[1], guard = words[2];
+  *begin = block + guard;
+  *end = block + size;
+  return guard < size && *begin < here && here < descriptor && descriptor < *end;
+}
+
+static int find_stack(uintptr_t begin, uintptr_t end) {
+  uintptr_t descriptor = (uintptr_t)pthread_self();
+  if (descriptor <= begin || descriptor >= end) return NOT_FOUND;
+  int place = NOT_FOUND, most = (int)((end - descriptor) / sizeof(uintptr_t)) - 3;
+  for (int i = 1; i <= most && i < DESCRIPTOR_WORDS; i++) {
+    uintptr_t found_begin, found_end;
+    if (!read_stack(i, &found_begin, &found_end) || found_begin != begin || found_end != end)
+      continue;
+    if (place != NOT_FOUND) return NOT_FOUND;
+    place = i;
+  }
+  return place;
+}
+
 static void register_stack(void) {
+  static int place; /* in words */
+  uintptr_t begin, end;
+  int known = atomic_get(&place);
+  if (known > 0 && read_stack(known, &begin, &end)) {
+    thread_set_stack(begin, end);
+    return;
+  }
   pthread_attr_t attributes;
   if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
-  void *begin;
+  void *stack;
   size_t size;
-  if (pthread_attr_getstack(&attributes, &begin, &size) == 0)
-    thread_set_stack((uintptr_t)begin, (uintptr_t)begin + size);
+  if (pthread_attr_getstack(&attributes, &stack, &size) == 0) {
+    begin = (uintptr_t)stack;
+    thread_set_stack(begin, begin + size);
+    if (known == NOT_LOOKED_FOR) atomic_set(&place, find_stack(begin, begin + size));
+  }
   pthread_attr_destroy(&attributes);
 }
 
+/* In one section, which costs as much as one of those in here. */
 static struct beginning begin(void *pointer) {
+  section_begin();
   standing = COUNTED; /* by its maker */
   thread_attach();    /* first of all: until then no collection has to know this thread */
   if (!self.thread && !see_end()) {
@@ -106,6 +150,7 @@ static struct beginning begin(void *pointer) {
   struct beginning beginning = *(struct beginning *)pointer;
   free(pointer);
   if (!atomic_get(&port_sealed)) register_stack();
+  section_end();
   return beginning;
 }
 
