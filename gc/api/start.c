@@ -112,7 +112,10 @@ __attribute__((constructor(101))) static void start(void) {
   }
   libraries_pin();
   pace_init();
-  if (!cycle_init()) {
+  section_begin(); /* around many small ones: a program's start pays for each system call */
+  bool ready = cycle_init();
+  section_end();
+  if (!ready) {
     report_note("passive: no memory for the collector; nothing is collected");
     return;
   }
