@@ -11,6 +11,8 @@ enum {
   CANDIDATES_AHEAD = 32,        /* words whose mark word is being fetched */
   OBJECTS_AHEAD = 16,           /* objects being fetched */
   PRESENCE_FILTER = 256 * 1024, /* larger objects may have pages that were never touched */
+  LINE = 64,                    /* of the cache */
+  SPARSE = 32 * 1024,           /* ranges this long are looked through by such lines */
 };
 
 /* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
@@ -202,10 +204,28 @@ static NOINLINE void scan_slowly(uintptr_t begin, uintptr_t last) {
   else scan_as(begin, last, w->stride, w->strip_high_bits, w->slop, w->demangle);
 }
 
+/* Long ranges are often mostly zero: tables, buffers, what a program has of memory without having
+   used it. A line of the cache in which no word begins that has a bit set is passed over; the
+   words that begin in it are looked at as ever if there is one. */
+static inline __attribute__((always_inline)) void scan_sparse(uintptr_t begin, uintptr_t last,
+                                                              unsigned stride) {
+  uintptr_t at = begin, line = round_up(begin, LINE);
+  for (; at < line && at <= last; at += stride) consider(load(at));
+  for (; at + LINE - stride <= last; at += LINE) {
+    uintptr_t any = load(at + LINE - stride); /* at stride 4 half of this is in the next line */
+    for (unsigned i = 0; i < LINE; i += 8) any |= load(at + i);
+    if (!any) continue;
+    for (unsigned i = 0; i < LINE; i += stride) consider(load(at + i));
+  }
+  for (; at <= last; at += stride) consider(load(at));
+}
+
 static void scan(uintptr_t begin, uintptr_t end) {
   if (end - begin < sizeof(uintptr_t)) return;
   uintptr_t last = end - sizeof(uintptr_t);
-  if (m.stride == 8)
+  if (end - begin >= SPARSE && m.stride == 4) scan_sparse(begin, last, 4);
+  else if (end - begin >= SPARSE && m.stride == 8) scan_sparse(begin, last, 8);
+  else if (m.stride == 8)
     for (uintptr_t at = begin; at <= last; at += 8) consider(load(at));
   else if (m.stride == 4)
     for (uintptr_t at = begin; at <= last; at += 4) consider(load(at));

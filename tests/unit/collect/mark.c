@@ -330,6 +330,23 @@ Test(mark, condemned_and_quarantined_objects_are_scanned) {
   cr_expect_eq(mark_from(&object, sizeof object, 8).objects, 2);
 }
 
+/* A word anywhere in a long range of zeros, across the borders of cache lines too; and of such a
+   word only one half is in a line whose other words are zero. */
+Test(mark, a_lone_word_in_a_long_range_is_found) {
+  enum { SIZE = 40000 };
+  static char range[SIZE] __attribute__((aligned(64)));
+  void *object = make(50);
+  for (unsigned stride = 4; stride <= 8; stride += 4)
+    for (size_t begin = 0; begin <= 72; begin += 36)
+      for (size_t at = 0; at + 8 <= SIZE; at = at == 400 ? SIZE - 400 : at + 4) {
+        memcpy(range + at, &object, sizeof object);
+        size_t size = mark_from(range + begin, SIZE - begin, stride).objects;
+        cr_assert_eq(size, at % stride == 0 && at >= round_up(begin, stride),
+                     "stride %u, from %zu, at %zu", stride, begin, at);
+        memset(range + at, 0, sizeof object);
+      }
+}
+
 /* --- large objects ---------------------------------------------------------------------------- */
 
 Test(mark, large_objects_are_scanned_whole) {
