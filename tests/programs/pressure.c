@@ -140,10 +140,11 @@ NOINLINE static void use_and_free(size_t size, bool leaking) {
   memset(blocks, 0, sizeof blocks);
 }
 
-static void check_zeroes(size_t least, size_t most) {
+static void check_zeroes(size_t least, size_t most, bool trim) {
   for (int turn = 0; turn < 6; turn++)
     for (size_t size = least; size <= most; size *= 3) {
       use_and_free(size, turn % 2 == 1);
+      if (trim) malloc_trim(0); /* asks for all that is free to go back to the kernel */
       if (turn % 2 == 1) {
         wipe_stack();
         collect();
@@ -160,10 +161,10 @@ static void check_zeroes(size_t least, size_t most) {
 
 static void locked(void) {
   if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) not_possible("no mlockall");
-  check_zeroes(40000, 4000000);
+  check_zeroes(40000, 4000000, true);
 }
 
-static void recycled(void) { check_zeroes(8, 3000000); }
+static void recycled(void) { check_zeroes(8, 3000000, false); }
 
 static size_t mappings_now(void) {
   size_t lines = 0;
@@ -175,21 +176,26 @@ static size_t mappings_now(void) {
   return lines;
 }
 
+/* By more than twofold at each step, so that a block has to move whatever room it was given behind
+   it, and each by another distance, so that no two meet as they met before. */
 static void moves(void) {
   enum { BLOCKS = 24 };
   unsigned char *blocks[BLOCKS];
-  size_t before = mappings_now();
-  for (int turn = 0; turn < 6; turn++) {
-    size_t size = 1100000;
-    for (unsigned i = 0; i < BLOCKS; i++) fill_pattern(blocks[i] = malloc(size), 5000, i);
-    for (int step = 0; step < 8; step++) {
-      size = size / 5 * 6;
-      for (unsigned i = 0; i < BLOCKS; i++) {
-        CHECK((blocks[i] = realloc(blocks[i], size)) != NULL);
-        blocks[i][size - 1] = 1;
+  size_t sizes[BLOCKS], before = mappings_now();
+  uint64_t random = 3;
+  for (int turn = 0; turn < 12; turn++) {
+    for (unsigned i = 0; i < BLOCKS; i++)
+      fill_pattern(blocks[i] = malloc(sizes[i] = 1100000), 5000, i);
+    for (int step = 0; step < 4; step++)
+      for (unsigned n = 0; n < BLOCKS; n++) {
+        uint64_t r = next_random(&random);
+        unsigned i = (unsigned)(r % BLOCKS);
+        sizes[i] = sizes[i] / 10 * (21 + (r >> 32) % 9);
+        if (sizes[i] > (size_t)60 << 20) sizes[i] = 1100000;
+        CHECK((blocks[i] = realloc(blocks[i], sizes[i])) != NULL);
+        blocks[i][sizes[i] - 1] = 1;
         CHECK(pattern_holds(blocks[i], 5000, i));
       }
-    }
     for (unsigned i = 0; i < BLOCKS; i++) free(blocks[i]);
   }
   size_t after = mappings_now();
