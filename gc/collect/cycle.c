@@ -20,7 +20,7 @@
 #include "report/report.h"
 #include "report/site.h"
 
-enum { STACK_SIZE = 256 * 1024, CHANGED_MAX = 64, HARVEST_PAGES = 1024 };
+enum { STACK_SIZE = 256 * 1024, CHANGED_MAX = 64, HARVEST_PAGES = 4096 };
 
 static struct {
   bool ready;
@@ -122,8 +122,9 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
    and now waits shows in `interrupted`. */
 static void harvest(struct thread *thread) {
   for (unsigned level = 0; level < HANDLER_LEVELS; level++)
-    if (thread->levels[level] && !thread->interrupted[level])
-      mutator_harvest(thread->levels[level], HARVEST_PAGES);
+    if (thread->levels[level] && !thread->interrupted[level] &&
+        mutator_harvest(thread->levels[level], HARVEST_PAGES) == HARVEST_PAGES)
+      atomic_set(&mutator_pages_emptied, true);
 }
 
 /* On the cycle's own stack. */
@@ -134,6 +135,7 @@ static void run(void *unused) {
   event->reason = reason_names[cycle.reason];
   event->heap = (uint64_t)page_heap_counts.used * HEAP_PAGE;
   cycle.changed_count = 0;
+  size_t filled = page_heap_filled();
   uint64_t begin = port_now();
   event->given_up = stop_failure(world_stop());
   uint64_t stopped = port_now(), marked = stopped, flipped = stopped;
@@ -175,13 +177,14 @@ static void run(void *unused) {
   event->condemned = swept.condemned;
   event->revived = swept.revived;
   pace.took = end - begin;
+  pace.took_pages = filled;
   if (event->given_up) pace_skipped(end);
   else pace_done(event->live, swept.dead_bytes, swept.suspect_bytes, end);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
   if (!event->given_up) { /* else a thread that is held may hold their locks */
+    atomic_set(&mutator_pages_emptied, false);
     if (!WITHOUT(idle_threads)) world_visit_parked(harvest);
     mutator_bequeath();
-    atomic_set(&mutator_pages_emptied, false);
     mutator_ask_to_trim();
     page_heap_decay(end);
   }

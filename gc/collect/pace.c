@@ -53,5 +53,7 @@ bool pace_idle_due(uint64_t now) {
   if (!options.idle) return false;
   uint64_t idle = now - pace.last;
   if (pace_attention_due() && idle >= (uint64_t)options.idle * 1000000000u) return true;
-  return atomic_get(&mutator_pages_emptied) && idle / EMPTIED_SHARE >= pace.took;
+  if (!atomic_get(&mutator_pages_emptied)) return false;
+  uint64_t parts = idle / EMPTIED_SHARE, pages = page_heap_filled();
+  return parts >= pace.took || parts * pace.took_pages >= pace.took * pages;
 }

@@ -23,7 +23,8 @@ extern HIDDEN struct pace {
   size_t attention_pages; /* at which idle work is worth a look */
   size_t limit_pages;     /* heap pages in use at which a cycle is due because of `limit` */
   uint64_t last;          /* when the last cycle ended, nanoseconds */
-  uint64_t took;          /* and how long it took */
+  uint64_t took;          /* how long it took ... */
+  size_t took_pages;      /* ... with so many filled */
   unsigned fruitless;     /* cycles in a row that reclaimed next to nothing */
 } pace;
 
@@ -46,7 +47,7 @@ static inline bool pace_attention_due(void) {
   return page_heap_filled() >= atomic_get(&pace.attention_pages);
 }
 /* The heap grew since the last cycle and that is `idle` seconds ago; or much was freed in pages
-   that other threads hold, and the last cycle took less than a fiftieth of the time since. */
+   that other threads hold, and a cycle now would take less than a fiftieth of the time since. */
 HIDDEN bool pace_idle_due(uint64_t now);
 
 #endif

@@ -10,6 +10,10 @@ ONE_TEST_AT_A_TIME
 #define PRESSURE_BY_DESIGN(identifier, name)                                                       \
   HAZARD_BY_DESIGN(identifier, .command.argv = {"pressure", name}, .command.seconds = 100)
 
+/* 137 MB without; it has ten seconds to go back. */
+#define PEAK(identifier, name)                                                                     \
+  HAZARD(identifier, "give_back", .command.argv = {"peak", name}, .command.seconds = 60)
+
 /* One library has all of it; what glibc's hooks and variables would change is glibc's. */
 CASE_BY_DESIGN(whole_family, "foreign", "family")
 HAZARD_BY_DESIGN(settings_of_libc, .command.argv = {"foreign", "family"},
@@ -31,6 +35,8 @@ PRESSURE(moved_blocks, "moves", "bounded_moves")
 /* The heap and each of its tables are one mapping each. */
 PRESSURE_BY_DESIGN(mappings, "mappings")
 PRESSURE(given_back, "given-back", "give_back")
+PEAK(peak_of_its_own, "own")
+PEAK(peak_of_others, "others")
 HAZARD(idle_threads, "idle_threads", .command.argv = {"idle"}, .command.seconds = 60)
 
 /* Growth is what was allocated less what was freed. */

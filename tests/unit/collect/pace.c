@@ -237,6 +237,10 @@ Test(pace, much_was_freed_in_pages_of_others) {
   mutator_pages_emptied = true;
   cr_expect(!pace_idle_due(1000 + 40 * 100), "too soon for what it costs");
   cr_expect(pace_idle_due(1000 + 60 * 100));
+  pace.took_pages = 100;
+  fill(50);
+  cr_expect(pace_idle_due(1000 + 40 * 100), "half as much is left: half the time");
+  cr_expect(!pace_idle_due(1000 + 20 * 100));
   options.idle = 0;
   cr_expect(!pace_idle_due(1000 + 60 * 100), "never");
 }
