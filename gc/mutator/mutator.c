@@ -19,6 +19,7 @@ enum {
   TRIM_EVERY = 16,   /* spans taken between two looks for empty pages */
   TRIM_PART = 8,     /* look too when this part of the heap's pages, ... */
   TRIM_LEAST = 16,   /* ... and this many at least, have become free cells since */
+  TRIM_ORPHANS = 64, /* trimmed after a cycle, at most */
   PURGE_CLASSES = 4, /* buffers of so many classes are worth a system call */
   COLOUR = 1216,     /* spreads the first cells of pages over the cache's sets */
   COLOUR_MASK = 0x3fff,
@@ -471,17 +472,30 @@ static void empty(struct mutator *mutator) {
   drain_returned(mutator);
 }
 
-/* Hands at most that many pages on. */
+static void move_page(struct page *page, struct mutator *to) {
+  __atomic_store_n(&page->owner, to, __ATOMIC_RELEASE);
+  to->used |= 1ull << page->class;
+}
+
+/* Hands at most that many pages on; those set aside stay so, and in their order. */
 static size_t move_pages(struct mutator *from, struct mutator *to, size_t most) {
   size_t pages = 0;
   struct page *page;
-  for (uint64_t set = from->used; set;)
-    for (unsigned class = next_class(&set); pages < most && (page = dequeue(from, class));
-         pages++) {
-      __atomic_store_n(&page->owner, to, __ATOMIC_RELEASE);
+  for (uint64_t set = from->used; set;) {
+    unsigned class = next_class(&set);
+    struct page *aside = from->sparse[class], *last = NULL;
+    from->sparse[class] = NULL;
+    for (page = aside; page; last = page, page = page->next, pages++) move_page(page, to);
+    if (last) {
+      last->next = to->sparse[class];
+      to->sparse[class] = aside;
+    }
+    for (; pages < most && (page = dequeue(from, class)); pages++) {
+      move_page(page, to);
       enqueue(to, page);
     }
-  return pages;
+  }
+  return pages < most ? pages : most;
 }
 
 _Static_assert(offsetof(struct mutator, buffers) == 0, "mutators begin at kernel pages");
@@ -502,17 +516,26 @@ static void add_orphan(struct mutator *mutator) {
   state.orphans = mutator;
 }
 
+/* Of all orphans one gets what the heir has; the empty pages of all go. */
 void mutator_bequeath(void) {
   if (!state.heir) state.heir = new_mutator();
-  if (!state.heir || !state.heir->used) return;
+  if (!state.heir) return;
   mutator_trim(state.heir);
-  struct mutator *other = mutator_adopt();
-  if (!other) return;
+  struct mutator *trimmed = NULL, *orphan;
   begin_lists();
-  move_pages(state.heir, other, SIZE_MAX);
-  state.heir->used = 0;
+  for (unsigned i = 0; i < TRIM_ORPHANS && (state.heir->used || atomic_get(&state.orphans)); i++) {
+    if (!(orphan = mutator_adopt())) break;
+    move_pages(state.heir, orphan, SIZE_MAX);
+    state.heir->used = 0;
+    mutator_trim(orphan);
+    orphan->next_orphan = trimmed;
+    trimmed = orphan;
+  }
   lock_acquire(&state.lock);
-  add_orphan(other);
+  while ((orphan = trimmed)) { /* the first of them is the first again */
+    trimmed = orphan->next_orphan;
+    add_orphan(orphan);
+  }
   lock_release(&state.lock);
   end_lists();
 }

@@ -292,10 +292,11 @@ Test(mutator, an_owner_who_is_asked_gives_up_what_others_emptied) {
 }
 
 /* A heap that was large and is nearly empty all over: as its objects are replaced, those that stay
-   gather in few pages. */
-Test(mutator, a_sparse_heap_becomes_dense_as_objects_are_replaced) {
+   gather in few pages. Old objects come back as by a sweep, or from other threads. */
+static void expect_dense(bool idle) {
   enum { LIVE_PART = 10, TURNS = 30, EACH = 5 };
   struct mutator *mutator = mutator_adopt();
+  mutator_bequeath();
   size_t count = take_pages(mutator, 8, PAGES), live = 0;
   uint64_t seed = 1;
   for (size_t i = 0; i < count; i++) {
@@ -309,14 +310,19 @@ Test(mutator, a_sparse_heap_becomes_dense_as_objects_are_replaced) {
       size_t k = unit_below(&seed, live);
       void *old = cells[k];
       cells[k] = take(mutator, 8);
-      flush(&old, 1); /* as a sweep, or another thread */
+      flush(&old, 1);
     }
+    if (idle) mutator_harvest(mutator, SIZE_MAX);
+    mutator_bequeath();
     mutator_ask_to_trim();
   }
   cr_expect_leq(page_heap_counts.used, 3 * needed, "%zu pages, %zu before, %zu are needed",
                 page_heap_counts.used, before, needed);
   expect_sound();
 }
+
+Test(mutator, a_sparse_heap_becomes_dense_as_objects_are_replaced) { expect_dense(false); }
+Test(mutator, so_does_one_whose_owner_waits_now_and_then) { expect_dense(true); }
 
 Test(mutator, an_idle_mutator_is_emptied_and_its_pages_serve_others) {
   struct mutator *idle = mutator_adopt(), *other = mutator_adopt();
