@@ -47,8 +47,9 @@ static struct {
 enum { STACK = 128 * 1024 };
 static const uint64_t second = 1000000000;
 #define LOOK_INTERVAL (second / 50)
-#define TICK (second * 2 / 5) /* with the page heap's decay, what a peak leaves is back ... */
-#define TICK_AT_WORK (second * 3 / 20) /* ... within a second */
+/* Together with the page heap's decay: what a peak leaves is back within a second. */
+#define TICK (second * 2 / 5)
+#define TICK_AT_WORK (second * 3 / 20)
 
 /* One round of whatever is due. Nothing is, behind a filter: it may forbid the clock. */
 static void work(void) {

@@ -460,7 +460,7 @@ void mutator_flush_buffers(struct mutator *mutator) {
   }
 }
 
-/* Leaves nothing in the buffers, and all pages in the queues. */
+/* Leaves nothing in the buffers, and no page that is current. */
 static void empty(struct mutator *mutator) {
   mutator_flush_buffers(mutator);
   for (uint64_t set = mutator->used; set;) {
@@ -505,7 +505,7 @@ size_t mutator_harvest(struct mutator *from, size_t most) {
   empty(from);
   start_small(from);
   size_t pages = move_pages(from, state.heir, most);
-  if (__builtin_popcountll(from->used) >= PURGE_CLASSES)
+  if (count_ones(from->used) >= PURGE_CLASSES)
     port_purge(from,
                sizeof from->buffers / KERNEL_PAGE * KERNEL_PAGE); /* what lies whole in them */
   return pages;
