@@ -108,6 +108,8 @@ HIDDEN void *port_reserve(size_t size, size_t alignment);
 HIDDEN void port_unreserve(void *address, size_t size);
 /* Makes reserved memory readable and writable, zero when first touched. */
 HIDDEN bool port_commit(void *address, size_t size);
+/* Has the kernel back the range by huge pages where it can; no matter if it cannot. */
+HIDDEN void port_ask_for_huge_pages(void *address, size_t size);
 /* Gives the physical memory back; the range reads as zero afterwards. False when the kernel
    refuses (locked memory): contents are then unchanged. */
 HIDDEN bool port_purge(void *address, size_t size);

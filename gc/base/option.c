@@ -50,6 +50,8 @@ static const struct option_description table[] = {
     {"idle", "SECONDS from 0 (never) to 1000000", "10",
      "collect when the program was idle for so long", .kind = NUMBER, FIELD(idle), .high = 1000000},
     {"zero", "on|off", "off", "hand out zeroed blocks only", .kind = SWITCH, FIELD(zero)},
+    {"huge-pages", "on|off", "off", "ask the kernel for huge pages: faster, in more memory",
+     .kind = SWITCH, FIELD(huge_pages)},
     {"errors", "report|abort|ignore", "report", "what follows a bad free()", .kind = CHOICE,
      FIELD(errors)},
     {"log", "FILE|stderr", "none", "one line a collection; %p in FILE is the process id",
@@ -86,7 +88,7 @@ static_assert(KERNEL_AUTO == 0 && KERNEL_BASELINE == 1, "kernel");
 static_assert(CHECK_OFF == 0 && CHECK_CONDEMN == 1 && CHECK_POISON == 2, "check");
 static_assert(sizeof(enum free_policy) == sizeof(unsigned), "a CHOICE is stored as unsigned");
 static_assert(sizeof(struct options) <= UINT16_MAX, "an offset fits its field");
-static_assert(OPTIONS == 20, "an option was added: give it a field, a default and a manual entry");
+static_assert(OPTIONS == 21, "an option was added: give it a field, a default and a manual entry");
 
 struct options options;
 

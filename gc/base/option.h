@@ -24,6 +24,7 @@ struct options {
   size_t limit;                 /* bytes the heap should stay under, 0: none */
   unsigned idle;                /* seconds without work before an idle cycle, 0: never */
   bool zero;                    /* every block handed out is zeroed */
+  bool huge_pages;              /* the kernel is asked to back the heap by huge pages */
   enum error_policy errors;     /* what follows a bad free() */
   char log[OPTION_FILE_SIZE];   /* file name or "stderr", empty: no log */
   unsigned stride;              /* bytes from one scanned word to the next: 1, 4 or 8 */

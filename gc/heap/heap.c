@@ -2,6 +2,7 @@
 #include "heap/heap.h"
 
 #include "base/lock.h"
+#include "base/option.h"
 #include "ports/port.h"
 
 struct heap heap __attribute__((aligned(64)));
@@ -98,6 +99,8 @@ static bool commit_to(size_t pages) {
       return false;
   }
   if (!port_commit((void *)(heap.base + old * HEAP_PAGE), (pages - old) * HEAP_PAGE)) return false;
+  if (UNLIKELY(options.huge_pages))
+    port_ask_for_huge_pages((void *)(heap.base + old * HEAP_PAGE), (pages - old) * HEAP_PAGE);
   atomic_set_release(&heap.committed_pages, pages);
   return true;
 }

@@ -42,6 +42,10 @@ bool port_commit(void *address, size_t size) {
   return SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ | PROT_WRITE) == 0;
 }
 
+void port_ask_for_huge_pages(void *address, size_t size) {
+  SYSTEM_CALL(SYS_madvise, address, size, MADV_HUGEPAGE);
+}
+
 bool port_purge(void *address, size_t size) {
   return SYSTEM_CALL(SYS_madvise, address, size, MADV_DONTNEED) == 0 || WITHOUT(locked_memory);
 }

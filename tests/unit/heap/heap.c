@@ -1,8 +1,13 @@
 /* heap.c: the reservation, its tables, and which word lies in which cell. */
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/option.h"
 
 TestSuite(heap, .timeout = 60);
 
@@ -20,6 +25,36 @@ Test(heap, geometry) {
   cr_expect(!heap_holds(heap.base + GIB));
   cr_expect(!heap_holds(0));
   cr_expect(!heap_holds(UINTPTR_MAX));
+}
+
+/* Of the mapping that begins in the heap's chunk: its flags in smaps(5), without "hg" or with. */
+static bool is_for_huge_pages(uintptr_t address) {
+  FILE *file = fopen("/proc/self/smaps", "re");
+  char line[512];
+  bool here = false, advised = false;
+  while (file && fgets(line, sizeof line, file)) {
+    uintptr_t begin, end;
+    if (sscanf(line, "%lx-%lx ", &begin, &end) == 2) here = begin <= address && address < end;
+    if (here && strncmp(line, "VmFlags:", 8) == 0) advised = strstr(line, " hg") != NULL;
+  }
+  if (file) fclose(file);
+  return advised;
+}
+
+Test(heap, huge_pages_are_asked_for_where_the_option_says_so) {
+  if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0) cr_skip_test("no huge pages here");
+  options_default(&options);
+  options.huge_pages = true;
+  cr_assert(heap_init(GIB, NULL) && heap_commit(100));
+  cr_expect(is_for_huge_pages(heap.base));
+  cr_expect(is_for_huge_pages(heap.base + 99 * HEAP_PAGE));
+  cr_expect(!is_for_huge_pages((uintptr_t)heap.state));
+}
+
+Test(heap, no_huge_pages_are_asked_for_otherwise) {
+  unit_start_heap();
+  cr_assert(heap_commit(100));
+  cr_expect(!is_for_huge_pages(heap.base));
 }
 
 Test(heap, tables_lie_in_the_reservation_and_apart) {
