@@ -30,6 +30,7 @@
 #include "collect/permit.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
+#include "mutator/pages.h"
 #include "mutator/thread.h"
 #include "ports/port.h"
 

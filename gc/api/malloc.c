@@ -21,6 +21,7 @@
 #include "collect/pace.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
+#include "mutator/pages.h"
 #include "mutator/pin.h"
 #include "ports/port.h"
 #include "report/report.h"
@@ -349,7 +350,7 @@ EXPORT void *pvalloc(size_t size) {
   return make_aligned(KERNEL_PAGE, round_up(size, KERNEL_PAGE), CALLER);
 }
 
-EXPORT size_t malloc_usable_size(void *pointer) {
+static NOINLINE size_t usable_slowly(void *pointer) {
   if (!pointer) return 0;
   if (!heap_holds((uintptr_t)pointer))
     return is_libc_block(pointer) ? NEXT(malloc_usable_size)(pointer) : 0;
@@ -359,4 +360,10 @@ EXPORT size_t malloc_usable_size(void *pointer) {
     return 0;
   }
   return cell_usable(&cell);
+}
+
+/* Some programs ask after each malloc and before each free, to count what they use. */
+EXPORT size_t malloc_usable_size(void *pointer) {
+  size_t cell = cell_size_fast(pointer);
+  return LIKELY(cell) ? cell - 1 : usable_slowly(pointer);
 }

@@ -11,6 +11,8 @@
 #include "collect/roots.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
+#include "mutator/orphans.h"
+#include "mutator/pages.h"
 #include "ports/port.h"
 #include "report/report.h"
 

@@ -22,6 +22,7 @@
 #include "collect/held.h"
 #include "collect/world.h"
 #include "heap/page_heap.h"
+#include "mutator/orphans.h"
 #include "mutator/thread.h"
 #include "ports/port.h"
 

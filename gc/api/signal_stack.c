@@ -1,9 +1,9 @@
 /* signal_stack.c: sigaltstack, for two reasons.
 
-   The kernel often has the only pointer to an alternate stack. A stopped thread's signal frame shows
-   that pointer; a parked thread has none, and is judged by its record. The record starts with what
-   the kernel says when the thread is attached, and is put right by each handler, whose return sets
-   the stack that its frame shows (gate.c).
+   The kernel often has the only pointer to an alternate stack. A stopped thread's signal frame
+   shows that pointer; a parked thread has none, and is judged by its record. The record starts with
+   what the kernel says when the thread is attached, and is put right by each handler, whose return
+   sets the stack that its frame shows (gate.c).
 
    The stop signal runs on a thread's alternate stack, and the kernel kills a process whose frame
    does not fit. Frames have grown with the vector registers (3 KiB with AVX-512, 11 KiB with AMX

@@ -15,7 +15,8 @@
 #include "collect/sweep.h"
 #include "collect/world.h"
 #include "heap/page_heap.h"
-#include "mutator/mutator.h"
+#include "mutator/orphans.h"
+#include "mutator/pages.h"
 #include "ports/port.h"
 #include "report/report.h"
 #include "report/site.h"
@@ -127,6 +128,14 @@ static void harvest(struct thread *thread) {
       atomic_set(&mutator_pages_emptied, true);
 }
 
+static bool has_harvest(const struct thread *thread) {
+  for (unsigned level = 0; level < HANDLER_LEVELS; level++) {
+    const struct mutator *mutator = atomic_get_acquire(&thread->levels[level]);
+    if (mutator && mutator_has_harvest(mutator)) return true;
+  }
+  return false;
+}
+
 /* On the cycle's own stack. */
 static void run(void *unused) {
   (void)unused;
@@ -183,7 +192,7 @@ static void run(void *unused) {
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
   if (!event->given_up) { /* else a thread that is held may hold their locks */
     atomic_set(&mutator_pages_emptied, false);
-    if (!WITHOUT(idle_threads)) world_visit_parked(harvest);
+    if (!WITHOUT(idle_threads)) world_visit_parked(has_harvest, harvest);
     mutator_bequeath();
     mutator_ask_to_trim();
     page_heap_decay(end);

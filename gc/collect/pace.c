@@ -3,7 +3,7 @@
 
 #include "base/option.h"
 #include "base/remedy.h"
-#include "mutator/mutator.h"
+#include "mutator/pages.h"
 
 enum { LEAST_STEP = 32 << 20, IDLE_STEP = 1 << 20, LARGEST_BACK_OFF = 3, EMPTIED_SHARE = 50 };
 

@@ -15,7 +15,7 @@
 
 #include "base/remedy.h"
 #include "heap/page_heap.h"
-#include "mutator/mutator.h"
+#include "mutator/pages.h"
 #include "ports/port.h"
 
 void (*sweep_condemned)(uintptr_t address, size_t size, enum condemned condemned);

@@ -362,10 +362,12 @@ void world_resume(void) {
 }
 
 /* A stop of one thread each. The last stop has just found that no handler passes the gate by. */
-void world_visit_parked(void (*visit)(struct thread *thread)) {
+void world_visit_parked(bool (*wanted)(const struct thread *thread),
+                        void (*visit)(struct thread *thread)) {
   if (!may_hold() || !world.held) return;
   for (struct thread *record = thread_first(); record; record = record->next) {
-    if (atomic_get_acquire(&record->id) <= 0 || !parking_is_parked(record)) continue;
+    if (atomic_get_acquire(&record->id) <= 0 || !parking_is_parked(record) || !wanted(record))
+      continue;
     __atomic_fetch_add(&world.epoch, 1, __ATOMIC_SEQ_CST);
     if (parking_hold(record, world.epoch)) visit(record);
     world_resume();

@@ -48,10 +48,11 @@ HIDDEN void world_admit(void);
 /* Ends a thread's parking, waiting for the end of a stop that holds it. By the thread itself, in
    its handlers too, or by one that has forbidden it to park. Keeps errno. */
 HIDDEN COLD void world_unpark(struct thread *thread);
-/* World running, cycle lock held, right after a stop: calls `visit` with each thread that is
-   parked, which stays so meanwhile. Visits must be short, and take no lock that a thread may hold
-   in a blocking call. */
-HIDDEN void world_visit_parked(void (*visit)(struct thread *thread));
+/* World running, cycle lock held, right after a stop: calls `visit` with each thread that is parked
+   and, at a look from outside, `wanted`; it stays parked meanwhile. Visits must be short, and take
+   no lock that a thread may hold in a blocking call. */
+HIDDEN void world_visit_parked(bool (*wanted)(const struct thread *thread),
+                               void (*visit)(struct thread *thread));
 /* Called once threads are made beside the first: from now on blocking calls park. */
 HIDDEN void world_allow_parking(void);
 extern HIDDEN bool world_parking; /* read by every blocking call */

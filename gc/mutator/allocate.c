@@ -2,6 +2,8 @@
 #include "mutator/allocate.h"
 
 #include "heap/page_heap.h"
+#include "mutator/orphans.h"
+#include "mutator/pages.h"
 #include "mutator/parking.h"
 
 /* The mutator to work with, marked busy; borrowed is set when the thread has none of its own
@@ -103,12 +105,13 @@ bool resize_in_place(const struct cell *cell, size_t size) {
   return size >= SMALL_LIMIT && page_heap_resize_large(cell->page, size + 1);
 }
 
-void allocate_trim(bool ready_cells) {
+void allocate_trim(bool all) {
   struct mutator *mutator = self.real;
   if (!mutator || mutator->busy) return;
   mutator->busy = 1;
   COMPILER_BARRIER();
-  if (ready_cells) mutator_flush_buffers(mutator);
+  if (all) mutator_flush_buffers(mutator);
   mutator_trim(mutator);
+  if (all) mutator_purge_holes(mutator);
   end(mutator, false);
 }

@@ -27,9 +27,10 @@ HIDDEN enum release_result release(void *pointer);
 
 /* Grows or shrinks a large object in place. */
 HIDDEN bool resize_in_place(const struct cell *cell, size_t size);
-/* The calling thread gives up its empty pages, and before that (if asked) the cells it has ready;
-   nothing, while a handler interrupts it at work with them. */
-HIDDEN void allocate_trim(bool ready_cells);
+/* The calling thread gives up its empty pages, and if asked for all that it can spare: the cells it
+   has ready, too, and the holes in its other pages. Nothing, while a handler interrupts it at work
+   with them. */
+HIDDEN void allocate_trim(bool all);
 /* What malloc_usable_size says: the cell less its slack byte. */
 static inline size_t cell_usable(const struct cell *cell) { return cell->page->size - 1; }
 
@@ -91,15 +92,22 @@ static inline void *allocate_aligned_fast(size_t alignment, size_t size) {
                                          : NULL;
 }
 
-/* Is the object that begins here the right one for so many bytes, too? Only what is live and no
-   more is known: pinned, suspected or condemned objects take the long way. Writes nothing. */
-static inline bool fits_fast(const void *pointer, size_t size) {
+/* The size of the cell of the object that begins here; 0 where no cell does, and where more is to
+   be known than that it is live: pinned, suspected or condemned objects take the long way. */
+static inline size_t cell_size_fast(const void *pointer) {
   uintptr_t offset = (uintptr_t)pointer - heap.base;
   size_t granule = offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT);
-  if (UNLIKELY(granule >= heap.granules)) return false;
+  if (UNLIKELY(granule >= heap.granules)) return 0;
   unsigned class = heap.page_class[granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT)];
-  size_t cell = size_classes[class].size; /* of classes without cells: 0 */
-  return size < cell && size >= cell / 2 && heap.state[granule] == STATE_LIVE;
+  size_t cell = size_classes[class].size; /* of classes without cells: 0, and the states of what is
+                                             not committed cannot be read */
+  return cell && LIKELY(heap.state[granule] == STATE_LIVE) ? cell : 0;
+}
+
+/* Is the object that begins here the right one for so many bytes, too? Writes nothing. */
+static inline bool fits_fast(const void *pointer, size_t size) {
+  size_t cell = cell_size_fast(pointer);
+  return size < cell && size >= cell / 2;
 }
 
 static inline bool release_fast(void *pointer) {

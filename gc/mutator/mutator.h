@@ -58,55 +58,14 @@ struct mutator_fast {
 extern HIDDEN struct mutator_fast mutator_fast;
 
 HIDDEN void mutator_init(void);
-/* A mutator to own: an orphan with its pages, or a new one. NULL: out of memory. */
-HIDDEN struct mutator *mutator_adopt(void);
-/* Empties its buffers, releases its empty pages and leaves the rest to adopt. */
-HIDDEN void mutator_orphan(struct mutator *mutator);
-
 /* Takes a cell of a class, refilling the buffer when it is empty; the state byte is not set.
    NULL: out of memory. The caller owns the mutator and has set `busy`. */
 HIDDEN void *mutator_take(struct mutator *mutator, unsigned class);
-/* Puts back a cell whose state byte has been cleared. */
+/* Puts back a cell whose state byte has been cleared. The first of a class that an owner gives up
+   returns to its page if that is another's: mostly the thread was given it to begin with, and if it
+   used it again it would go on writing to a line of the cache in which others have their own
+   (Berger, McKinley, Blumofe, Wilson 2000, "Hoard": passive false sharing). A thread that frees
+   what others made, and makes none of the class, keeps few cells: it has no use for them. */
 HIDDEN void mutator_put(struct mutator *mutator, unsigned class, void *cell);
-/* Returns cells (state bytes clear) to their pages' bitmaps; any thread, no lock. */
-HIDDEN void mutator_flush(void **cells, size_t count);
-/* Releases the mutator's empty pages and gives back free parts of nearly empty ones. */
-HIDDEN void mutator_trim(struct mutator *mutator);
-/* Has every owner do so, at its next change of page or flush. Any thread. */
-HIDDEN void mutator_ask_to_trim(void);
-/* The owner is parked and held, so that it is not at work with it: the collector empties its
-   buffers and takes at most that many of its pages that are not full; returns how many. No lock is
-   taken. */
-HIDDEN size_t mutator_harvest(struct mutator *mutator, size_t most);
-/* After that: releases those that are empty and leaves the rest to adopt. By the
-   one who collects, who owns them meanwhile. */
-HIDDEN void mutator_bequeath(void);
-/* Empties all buffers of the mutator. */
-HIDDEN void mutator_flush_buffers(struct mutator *mutator);
-/* Called once bits of a page were freed: lists the page with its owner if it was full. */
-HIDDEN void mutator_page_freed(struct page *page);
-HIDDEN size_t mutator_buffered_bytes(void);
-
-/* For fork: locks the list of orphans; the child forgets all buffers but those of
-   its one thread (`kept`, NULL entries allowed). */
-HIDDEN void mutator_fork_lock(void);
-HIDDEN void mutator_fork_unlock(void);
-HIDDEN void mutator_fork_child(struct mutator *const *kept, size_t count);
-
-/* Much was freed in pages that stay in use, perhaps other threads'. Reset by whoever sees to it. */
-extern HIDDEN bool mutator_pages_emptied;
-
-/* How a refill prepares a page that waits for its sweep; set by collect/ at start. */
-extern HIDDEN void (*mutator_sweep_page)(struct page *page);
-
-/* In one order with the flag `full` (next_page), and after all that the freeing threads have done:
-   the caller may release a page that it finds empty. */
-static inline unsigned page_free_cells(const struct page *page) {
-  unsigned used = 0;
-  const uint64_t *allocated = page_allocated(page);
-  for (unsigned w = 0; w < page->words; w++)
-    used += count_ones(__atomic_load_n(&allocated[w], __ATOMIC_SEQ_CST));
-  return page->cells - (used - (page->words * 64u - page->cells));
-}
 
 #endif

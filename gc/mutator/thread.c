@@ -2,6 +2,7 @@
 #include "mutator/thread.h"
 
 #include "base/lock.h"
+#include "mutator/orphans.h"
 #include "ports/port.h"
 
 static struct {
@@ -40,7 +41,10 @@ static struct thread *new_record(void) {
   return thread;
 }
 
-static struct thread *attach(bool allocates) {
+enum kind { ALLOCATES, HARDLY_ALLOCATES, BEGINS };
+
+static struct thread *attach(enum kind kind) {
+  bool allocates = kind != HARDLY_ALLOCATES;
   struct mutator *mutator = allocates ? mutator_adopt() : NULL;
   if (allocates && !mutator) return NULL;
   struct thread *thread = new_record();
@@ -55,7 +59,7 @@ static struct thread *attach(bool allocates) {
     thread->interrupted[i] = 0;
   }
   thread->levels[0] = mutator;
-  thread->alternate_stack = port_alternate_stack();
+  thread->alternate_stack = kind == BEGINS ? 0 : port_alternate_stack();
   thread->handle = 0;
   atomic_set(&thread->parking, 0);
   int id = port_thread_id();
@@ -68,23 +72,28 @@ static struct thread *attach(bool allocates) {
   return thread;
 }
 
-static struct thread *set_up(bool allocates) {
+static struct thread *set_up(enum kind kind) {
   if (self.thread) {
     return self.thread;
   }
   if (self.ended || !self.there) return NULL;
   section_begin(); /* a handler must not attach in the middle of this */
-  struct thread *thread = attach(allocates);
+  struct thread *thread = attach(kind);
   section_end();
   if (thread && thread_attached) thread_attached();
   return thread;
 }
 
 struct thread *thread_attach(void) {
-  return set_up(true);
+  return set_up(ALLOCATES);
 }
+
+struct thread *thread_attach_new(void) {
+  return set_up(BEGINS);
+}
+
 struct thread *thread_enroll(void) {
-  return set_up(false);
+  return set_up(HARDLY_ALLOCATES);
 }
 
 static void note_signal_stack(struct thread *thread, size_t size) {

@@ -30,6 +30,9 @@ struct thread {
 /* The calling thread's record, set up when first asked for. NULL: out of memory, or the thread
    has ended its last destructor. */
 HIDDEN struct thread *thread_attach(void);
+/* The same for a thread that pthreads has only just begun: the kernel gives those no signal stack
+   (Linux, kernel/fork.c, copy_process), so it is not asked. */
+HIDDEN struct thread *thread_attach_new(void);
 /* The same for a thread that hardly allocates: without buffers of its own. */
 HIDDEN struct thread *thread_enroll(void);
 /* Gives up buffers and record; later calls of malloc and free by this thread use no buffer. */

@@ -36,6 +36,19 @@ Test(threads, churn_condemn, .timeout = 300) {
   churn("check=condemn,collect-every-ms=2", 3, "grows");
 }
 
+/* Destructors of thread keys, those that we know of and those that we do not. */
+static void late_keys(const char *how, const char *options) {
+  struct run run = run_collected(options, 60, "late_keys", how, NULL);
+  expect_no_false_reclaim(&run);
+  expect_cycles(&run, 100);
+  run_discard(&run);
+}
+
+Test(threads, late_keys, .timeout = 120) { late_keys(NULL, "confirm=1"); }
+Test(threads, late_keys_condemn, .timeout = 120) { late_keys(NULL, "check=condemn"); }
+Test(threads, late_keys_unseen, .timeout = 120) { late_keys("unseen", "confirm=1"); }
+Test(threads, late_keys_unseen_condemn, .timeout = 120) { late_keys("unseen", "check=condemn"); }
+
 /* At its own pace. */
 Test(threads, churn_default, .timeout = 300) { churn("", 0, NULL); }
 

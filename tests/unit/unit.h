@@ -15,6 +15,8 @@
 #include "base/option.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
+#include "mutator/orphans.h"
+#include "mutator/pages.h"
 #include "ports/port.h"
 
 /* In the order of gc/api/start.c. */

@@ -235,6 +235,27 @@ Test(allocate, the_fast_free_refuses_an_address_where_the_heap_has_not_grown_to)
   cr_expect(!release_fast((void *)(heap.base + GIB - 16)));
 }
 
+Test(allocate, the_fast_look_at_a_size_knows_live_cells_alone) {
+  for (size_t size = 0; size < SMALL_LIMIT; size += 61) {
+    struct cell cell = {0};
+    char *object = allocate(size, NULL);
+    cr_assert(object_find(object, &cell));
+    cr_assert_eq(cell_size_fast(object), cell.page->size);
+    cr_expect_eq(cell_size_fast(object + 1), 0);
+    if (cell.page->size > GRANULE) cr_expect_eq(cell_size_fast(object + GRANULE), 0);
+    *state_at((uintptr_t)object) = STATE_LIVE | STATE_PINNED;
+    cr_expect_eq(cell_size_fast(object), 0);
+    *state_at((uintptr_t)object) = STATE_LIVE;
+    release(object);
+    cr_assert_eq(cell_size_fast(object), 0, "freed");
+  }
+  int here;
+  cr_expect_eq(cell_size_fast(NULL), 0);
+  cr_expect_eq(cell_size_fast(&here), 0);
+  cr_expect_eq(cell_size_fast(allocate(SMALL_LIMIT, NULL)), 0, "a large object");
+  cr_expect_eq(cell_size_fast((void *)(heap.base + GIB - GRANULE)), 0, "not committed");
+}
+
 Test(allocate, fast_and_slow_paths_together_keep_every_object) {
   enum { SLOTS = 4000 };
   static struct {

@@ -1,6 +1,7 @@
 /* thread.c: the registry of threads and the mutators of handlers inside malloc. */
 #include "tests/unit/unit.h"
 
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -27,6 +28,30 @@ Test(thread, a_thread_is_set_up_when_first_asked_for) {
   thread_set_stack(1000, 2000);
   cr_expect_eq(thread->stack_begin, 1000);
   cr_expect_eq(thread->stack_end, 2000);
+}
+
+/* What thread_attach_new takes for granted, and what the other finds out. */
+static void *look_for_signal_stack(void *argument) {
+  static char memory[65536];
+  stack_t old = {.ss_size = 1}, mine = {.ss_sp = memory, .ss_size = sizeof memory};
+  (void)argument;
+  cr_expect_eq(sigaltstack(NULL, &old), 0);
+  cr_expect(old.ss_flags & SS_DISABLE, "a new thread has none");
+  cr_expect_eq(sigaltstack(&mine, NULL), 0);
+  cr_expect_eq(thread_attach()->alternate_stack, (uintptr_t)memory);
+  return NULL;
+}
+
+Test(thread, a_new_thread_has_no_signal_stack) {
+  static char memory[65536];
+  stack_t mine = {.ss_sp = memory, .ss_size = sizeof memory};
+  cr_assert_eq(sigaltstack(&mine, NULL), 0); /* its maker's is not passed on */
+  pthread_t thread;
+  cr_assert_eq(pthread_create(&thread, NULL, look_for_signal_stack, NULL), 0);
+  pthread_join(thread, NULL);
+  struct thread *record = thread_attach_new();
+  cr_assert(record);
+  cr_expect_eq(record->alternate_stack, 0);
 }
 
 Test(thread, a_detached_thread_stays_detached) {

@@ -1,0 +1,234 @@
+/* orphans.c: see orphans.h. */
+#include "mutator/orphans.h"
+
+#include "base/lock.h"
+#include "heap/page_heap.h"
+#include "mutator/pages.h"
+#include "ports/port.h"
+
+enum {
+  TRIM_ORPHANS = 64, /* trimmed after a cycle, at most */
+  PURGE_CLASSES = 4, /* buffers of so many classes are worth a system call */
+};
+
+static struct {
+  struct lock lock; /* the two lists */
+  struct mutator *all;
+  struct mutator *orphans;
+  struct mutator *heir; /* the collector's, of what was idle threads' */
+} state;
+
+static void start_small(struct mutator *mutator) {
+  for (uint64_t set = mutator->used; set;) mutator->buffers[next_class(&set)].limit = 0;
+}
+
+/* Under the lock. */
+static struct mutator *take_orphan(void) {
+  struct mutator *mutator = state.orphans;
+  if (!mutator) return NULL;
+  state.orphans = mutator->next_orphan;
+  mutator->next_orphan = NULL;
+  start_small(mutator);
+  return mutator;
+}
+
+static struct mutator *new_mutator(void) {
+  struct mutator *mutator = heap_metadata(sizeof *mutator);
+  if (!mutator) return NULL;
+  lock_acquire(&state.lock);
+  mutator->next = state.all;
+  atomic_set_release(&state.all, mutator);
+  lock_release(&state.lock);
+  return mutator;
+}
+
+struct mutator *mutator_adopt(void) {
+  lock_acquire(&state.lock);
+  struct mutator *mutator = take_orphan();
+  lock_release(&state.lock);
+  return mutator ? mutator : new_mutator();
+}
+
+struct page *orphans_take_page(struct mutator *mutator, unsigned class) {
+  struct page *page = NULL;
+  lock_acquire(&state.lock);
+  for (struct mutator *orphan = state.orphans; orphan && !page; orphan = orphan->next_orphan) {
+    pages_drain_returned(orphan);
+    page = pages_dequeue(orphan, class);
+    if (!page && (page = orphan->current[class])) orphan->current[class] = NULL;
+  }
+  if (page) {
+    page->next = NULL;
+    __atomic_store_n(&page->owner, mutator, __ATOMIC_RELEASE);
+  }
+  lock_release(&state.lock);
+  return page;
+}
+
+/* Leaves nothing in the buffers, and no page that is current. */
+static void empty(struct mutator *mutator) {
+  mutator_flush_buffers(mutator);
+  for (uint64_t set = mutator->used; set;) {
+    unsigned class = next_class(&set);
+    struct page *page = mutator->current[class];
+    mutator->current[class] = NULL;
+    if (page) pages_enqueue(mutator, page);
+  }
+  pages_drain_returned(mutator);
+}
+
+static void move_page(struct page *page, struct mutator *to) {
+  __atomic_store_n(&page->owner, to, __ATOMIC_RELEASE);
+  to->used |= 1ull << page->class;
+}
+
+/* Hands at most that many pages on; those set aside stay so, and in their order. */
+static size_t move_pages(struct mutator *from, struct mutator *to, size_t most) {
+  size_t pages = 0;
+  struct page *page;
+  for (uint64_t set = from->used; set;) {
+    unsigned class = next_class(&set);
+    struct page *aside = from->sparse[class], *last = NULL;
+    from->sparse[class] = NULL;
+    for (page = aside; page; last = page, page = page->next, pages++) move_page(page, to);
+    if (last) {
+      last->next = to->sparse[class];
+      to->sparse[class] = aside;
+    }
+    for (; pages < most && (page = pages_dequeue(from, class)); pages++) {
+      move_page(page, to);
+      pages_enqueue(to, page);
+    }
+  }
+  return pages < most ? pages : most;
+}
+
+_Static_assert(offsetof(struct mutator, buffers) == 0, "mutators begin at kernel pages");
+
+size_t mutator_harvest(struct mutator *from, size_t most) {
+  if (from->busy || !state.heir) return 0;
+  empty(from);
+  start_small(from);
+  size_t pages = move_pages(from, state.heir, most);
+  if (count_ones(from->used) >= PURGE_CLASSES)
+    port_purge(from,
+               sizeof from->buffers / KERNEL_PAGE * KERNEL_PAGE); /* what lies whole in them */
+  return pages;
+}
+
+bool mutator_has_harvest(const struct mutator *mutator) {
+  if (atomic_get(&mutator->returned)) return true;
+  for (uint64_t set = atomic_get(&mutator->used); set;) {
+    unsigned class = next_class(&set);
+    if (atomic_get(&mutator->buffers[class].count) || atomic_get(&mutator->current[class]) ||
+        atomic_get(&mutator->queue[class].head) || atomic_get(&mutator->sparse[class]))
+      return true;
+  }
+  return false;
+}
+
+static void add_orphan(struct mutator *mutator) {
+  mutator->next_orphan = state.orphans;
+  state.orphans = mutator;
+}
+
+/* Of all orphans one gets what the heir has; the empty pages of all go. */
+void mutator_bequeath(void) {
+  if (!state.heir) state.heir = new_mutator();
+  if (!state.heir) return;
+  mutator_trim(state.heir);
+  struct mutator *trimmed = NULL, *orphan;
+  pages_begin();
+  for (unsigned i = 0; i < TRIM_ORPHANS && (state.heir->used || atomic_get(&state.orphans)); i++) {
+    if (!(orphan = mutator_adopt())) break;
+    move_pages(state.heir, orphan, SIZE_MAX);
+    state.heir->used = 0;
+    mutator_trim(orphan);
+    orphan->next_orphan = trimmed;
+    trimmed = orphan;
+  }
+  lock_acquire(&state.lock);
+  while ((orphan = trimmed)) { /* the first of them is the first again */
+    trimmed = orphan->next_orphan;
+    add_orphan(orphan);
+  }
+  lock_release(&state.lock);
+  pages_end();
+}
+
+void mutator_orphan(struct mutator *mutator) {
+  pages_begin();
+  empty(mutator);
+  mutator_trim(mutator);
+  mutator->busy = 0; /* it may have been abandoned in a slow path */
+  lock_acquire(&state.lock);
+  add_orphan(mutator);
+  lock_release(&state.lock);
+  pages_end();
+}
+
+void mutator_ask_to_trim(void) {
+  for (struct mutator *m = atomic_get_acquire(&state.all); m; m = m->next)
+    atomic_set(&m->trim_due, 1);
+}
+
+size_t mutator_buffered_bytes(void) {
+  size_t bytes = 0;
+  for (struct mutator *m = atomic_get_acquire(&state.all); m; m = m->next)
+    for (uint64_t set = atomic_get(&m->used); set;) {
+      unsigned class = next_class(&set);
+      bytes += (size_t)atomic_get(&m->buffers[class].count) * size_classes[class].size;
+    }
+  return bytes;
+}
+
+/* --- fork
+ * ----------------------------------------------------------------------------------------- */
+
+void mutator_fork_lock(void) { lock_acquire(&state.lock); }
+void mutator_fork_unlock(void) { lock_release(&state.lock); }
+
+/* Lists the pages of threads that do not exist in this child with one of their mutators. Only while
+   no other thread can be here, and the forking one is in the middle of nothing: whoever frees a
+   page's cell may just have taken it out of "full", to list it himself. */
+static void rescue_lost_pages(struct mutator *const *kept, size_t count) {
+  struct mutator *heir = state.orphans;
+  size_t top = heap.top;
+  for (size_t i = 1; i < top; i++) {
+    struct page *page = &heap.pages[i];
+    if (!page->cells || page->class == CLASS_LARGE || heap.page_first[i] != i) continue;
+    bool mine = false;
+    for (size_t k = 0; k < count; k++) mine |= kept[k] && kept[k] == page->owner;
+    if (mine) continue;
+    page->full = 0;
+    page->owner = heir;
+    pages_enqueue(heir, page);
+  }
+}
+
+/* In the child only the forking thread exists. The others' buffers and queues may have been caught
+   half-way through a change: the buffers are dropped, never treated as free (a cell may be both
+   in a buffer and free in the bitmap), and the pages are listed anew. Under our lock. */
+void mutator_fork_child(struct mutator *const *kept, size_t count) {
+  bool lost = false, busy = false;
+  for (size_t i = 0; i < count; i++) busy |= kept[i] && kept[i]->busy;
+  state.orphans = NULL;
+  for (struct mutator *m = state.all; m; m = m->next) {
+    bool mine = m == state.heir; /* it is empty when no cycle runs */
+    for (size_t i = 0; i < count; i++) mine |= kept[i] == m;
+    if (mine) continue;
+    for (uint64_t set = m->used; set;) {
+      unsigned class = next_class(&set);
+      m->buffers[class].count = 0;
+      m->current[class] = NULL;
+      m->queue[class] = (struct page_queue){NULL, NULL};
+      m->sparse[class] = NULL;
+    }
+    m->returned = NULL;
+    m->busy = 0;
+    m->next_orphan = state.orphans;
+    state.orphans = m;
+    lost = true;
+  }
+  if (lost && !busy) rescue_lost_pages(kept, count);
+}

@@ -1,0 +1,38 @@
+/* orphans.h: mutators that change hands: the list of all of them, those whose threads have ended,
+   what the collector takes out of the hands of threads that wait, and what becomes of all in the
+   child of a fork.
+
+   One lock, taken with signals blocked, guards the two lists; an orphan belongs to who holds it. */
+#ifndef RECLAIM_ORPHANS_H
+#define RECLAIM_ORPHANS_H
+
+#include "mutator/mutator.h"
+
+/* A mutator to own: an orphan with its pages, or a new one. NULL: out of memory. */
+HIDDEN struct mutator *mutator_adopt(void);
+/* Empties its buffers, releases its empty pages and leaves the rest to adopt. */
+HIDDEN void mutator_orphan(struct mutator *mutator);
+
+/* A page of a class of a dead thread that nobody adopted. NULL: there is none. */
+HIDDEN struct page *orphans_take_page(struct mutator *mutator, unsigned class);
+/* Has every owner trim (mutator_trim), at its next change of page or flush. Any thread. */
+HIDDEN void mutator_ask_to_trim(void);
+/* The owner is parked and held, so that it is not at work with it: the collector empties its
+   buffers and takes at most that many of its pages that are not full; returns how many. No lock is
+   taken. */
+HIDDEN size_t mutator_harvest(struct mutator *mutator, size_t most);
+/* Is there anything to take? A guess, from any thread, while the owner may be at work. */
+HIDDEN bool mutator_has_harvest(const struct mutator *mutator);
+/* After that: releases those that are empty and leaves the rest to adopt. By the
+   one who collects, who owns them meanwhile. */
+HIDDEN void mutator_bequeath(void);
+/* What waits in the buffers of all. */
+HIDDEN size_t mutator_buffered_bytes(void);
+
+/* For fork: locks the list of orphans; the child forgets all buffers but those of
+   its one thread (`kept`, NULL entries allowed). */
+HIDDEN void mutator_fork_lock(void);
+HIDDEN void mutator_fork_unlock(void);
+HIDDEN void mutator_fork_child(struct mutator *const *kept, size_t count);
+
+#endif

@@ -1,0 +1,179 @@
+/* orphans.c: mutators change hands when threads end, wait or fork, and nothing is lost or in two
+   places. */
+#include "tests/unit/mutator/cells.h"
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+TestSuite(orphans, .init = unit_start_heap, .timeout = 60);
+
+Test(orphans, an_owner_who_is_asked_gives_up_what_others_emptied) {
+  struct mutator *mutator = mutator_adopt();
+  size_t count = take_pages(mutator, 8, PAGES), used = page_heap_counts.used;
+  flush(cells, count);
+  cr_expect_geq(page_heap_counts.used, used - 1, "they are the owner's");
+  mutator_ask_to_trim();
+  for (unsigned i = 0; i < size_classes[3].cells + 1u; i++) take(mutator, 3); /* a change of page */
+  cr_expect_leq(page_heap_counts.used, 8, "%zu pages", page_heap_counts.used);
+  expect_sound();
+}
+
+Test(orphans, an_orphan_is_adopted_with_its_pages) {
+  struct mutator *mutator = mutator_adopt();
+  void *kept = take(mutator, 3);
+  mutator_orphan(mutator);
+  cr_expect_eq(page_heap_counts.used, 1, "a cell of it lives");
+  cr_expect_eq(mutator_buffered_bytes(), 0);
+  struct mutator *heir = mutator_adopt();
+  cr_expect_eq(heir, mutator);
+  take(heir, 3);
+  cr_expect_eq(page_heap_counts.used, 1, "the old page serves");
+  put(heir, 3, kept);
+  expect_sound();
+}
+
+/* A heap that was large and is nearly empty all over: as its objects are replaced, those that stay
+   gather in few pages. Old objects come back as by a sweep, or from other threads. */
+static void expect_dense(bool idle) {
+  enum { LIVE_PART = 10, TURNS = 30, EACH = 5 };
+  struct mutator *mutator = mutator_adopt();
+  mutator_bequeath();
+  size_t count = take_pages(mutator, 8, PAGES), live = 0;
+  uint64_t seed = 1;
+  for (size_t i = 0; i < count; i++) {
+    if (unit_below(&seed, LIVE_PART) == 0) cells[live++] = cells[i];
+    else put(mutator, 8, cells[i]);
+  }
+  size_t before = page_heap_counts.used, needed = PAGES / LIVE_PART;
+  cr_assert_geq(before, PAGES * 3 / 4);
+  for (int turn = 0; turn < TURNS; turn++) {
+    for (size_t i = 0; i < live / EACH; i++) {
+      size_t k = unit_below(&seed, live);
+      void *old = cells[k];
+      cells[k] = take(mutator, 8);
+      flush(&old, 1);
+    }
+    if (idle) mutator_harvest(mutator, SIZE_MAX);
+    mutator_bequeath();
+    mutator_ask_to_trim();
+  }
+  cr_expect_leq(page_heap_counts.used, 3 * needed, "%zu pages, %zu before, %zu are needed",
+                page_heap_counts.used, before, needed);
+  expect_sound();
+}
+
+Test(orphans, a_sparse_heap_becomes_dense_as_objects_are_replaced) { expect_dense(false); }
+Test(orphans, so_does_one_whose_owner_waits_now_and_then) { expect_dense(true); }
+
+Test(orphans, an_idle_mutator_is_emptied_and_its_pages_serve_others) {
+  struct mutator *idle = mutator_adopt(), *other = mutator_adopt();
+  mutator_bequeath(); /* where they go to is made beside the program */
+  void *kept[CLASS_SMALL_END];
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+    put(idle, class, take(idle, class));
+    kept[class] = take(idle, class);
+  }
+  size_t count = take_pages(idle, 8, 300), used = page_heap_counts.used;
+  for (size_t i = 0; i < count; i++) put(idle, 8, cells[i]);
+  cr_expect_eq(mutator_harvest(idle, 5), 5, "no more than that");
+  cr_expect(mutator_has_harvest(idle));
+  cr_expect_gt(mutator_harvest(idle, SIZE_MAX), CLASS_SMALL_END / 2);
+  cr_expect(!mutator_has_harvest(idle));
+  cr_expect_eq(mutator_buffered_bytes(), 0);
+  mutator_bequeath();
+  cr_expect_lt(page_heap_counts.used, used);
+  used = page_heap_counts.used;
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) take(other, class);
+  cr_expect_eq(page_heap_counts.used, used, "no page was needed");
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+    put(other, class, kept[class]);
+    put(idle, class, take(idle, class));
+  }
+  idle->busy = 1;
+  cr_expect_eq(mutator_harvest(idle, SIZE_MAX), 0, "at work, it is left alone");
+  cr_expect_gt(mutator_buffered_bytes(), 0);
+  expect_sound();
+}
+
+Test(orphans, one_that_was_never_used_touches_no_memory_of_its_buffers) {
+  struct mutator *mutator = mutator_adopt();
+  take(mutator, 3);
+  mutator_orphan(mutator);
+  mutator = mutator_adopt();
+  unsigned char resident[sizeof *mutator / 4096 + 2];
+  uintptr_t begin = (uintptr_t)mutator->buffers & ~4095ul,
+            end = (uintptr_t)(mutator->buffers + CLASS_COUNT);
+  cr_assert_eq(mincore((void *)begin, end - begin, resident), 0);
+  unsigned pages = 0;
+  for (size_t i = 0; i < (end - begin) / 4096; i++) pages += resident[i] & 1;
+  cr_expect_leq(pages, 4, "%u pages", pages);
+}
+
+Test(orphans, pages_of_an_orphan_serve_others) {
+  struct mutator *dead = mutator_adopt(), *mine = mutator_adopt();
+  take(dead, 3);
+  take(mine, 5); /* has no page for class 3 */
+  mutator_orphan(dead);
+  size_t before = page_heap_counts.used;
+  take(mine, 3);
+  cr_expect_eq(page_heap_counts.used, before);
+  expect_sound();
+}
+
+Test(orphans, buffered_bytes_are_counted) {
+  struct mutator *mutator = mutator_adopt();
+  cr_expect_eq(mutator_buffered_bytes(), 0);
+  void *cell = take(mutator, 8);
+  size_t bytes = mutator_buffered_bytes();
+  cr_expect_eq(bytes, mutator->buffers[8].count * (size_t)size_classes[8].size);
+  put(mutator, 8, cell);
+  cr_expect_eq(mutator_buffered_bytes(), bytes + size_classes[8].size);
+  mutator_flush_buffers(mutator);
+  cr_expect_eq(mutator_buffered_bytes(), 0);
+}
+
+/* --- fork ------------------------------------------------------------------------------------- */
+
+static int status_of(pid_t child) {
+  int status = -1;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+Test(orphans, a_fork_child_never_hands_out_what_others_hold) {
+  struct mutator *mine = mutator_adopt(), *other = mutator_adopt();
+  for (int i = 0; i < 5000; i++) {
+    take(mine, 3);
+    take(other, 3);
+  }
+  pid_t child = fork();
+  if (child == 0) {
+    mutator_fork_child(&mine, 1);
+    size_t before = page_heap_counts.used;
+    for (int i = 0; i < 20000; i++)
+      if (!take(mine, 3)) _exit(1);
+    if (taken_twice) _exit(2);
+    if (mutator_adopt() == mine) _exit(3);
+    if (page_heap_counts.used > before + 20000 / size_classes[3].cells + 1) _exit(4);
+    _exit(0);
+  }
+  cr_expect_eq(status_of(child), 0);
+}
+
+Test(orphans, a_fork_child_uses_the_pages_of_the_threads_it_lacks) {
+  struct mutator *mine = mutator_adopt(), *other = mutator_adopt();
+  enum { COUNT = 20000 };
+  static void *cells[COUNT];
+  for (int i = 0; i < COUNT; i++) cells[i] = take(other, 3);
+  flush(cells, COUNT);
+  pid_t child = fork();
+  if (child == 0) {
+    mutator_fork_child(&mine, 1);
+    size_t before = page_heap_counts.used;
+    for (int i = 0; i < COUNT / 2; i++)
+      if (!take(mine, 3)) _exit(1);
+    if (taken_twice) _exit(2);
+    _exit(page_heap_counts.used > before + 2 ? 3 : 0);
+  }
+  cr_expect_eq(status_of(child), 0);
+}

@@ -1,0 +1,163 @@
+/* pages.c: cells go back to their pages, from any thread, and empty pages to the page heap. */
+#include "tests/unit/mutator/cells.h"
+
+#include <sys/mman.h>
+
+TestSuite(pages, .init = unit_start_heap, .timeout = 60);
+
+Test(pages, a_flush_takes_cells_of_many_pages_in_any_order) {
+  struct mutator *mutator = mutator_adopt();
+  enum { COUNT = 20000 };
+  static void *cells[COUNT];
+  uint64_t seed = 22;
+  for (int i = 0; i < COUNT; i++) cells[i] = take(mutator, 1 + (unsigned)unit_below(&seed, 20));
+  for (int i = COUNT - 1; i > 0; i--) {
+    size_t j = unit_below(&seed, (size_t)i + 1);
+    void *cell = cells[i];
+    cells[i] = cells[j];
+    cells[j] = cell;
+  }
+  flush(cells, 0);
+  for (int i = 0; i < COUNT;) {
+    size_t count = 1 + unit_below(&seed, size_min(300, (size_t)(COUNT - i)));
+    flush(cells + i, count);
+    i += (int)count;
+  }
+  mutator_orphan(mutator);
+  expect_sound();
+  expect_all_memory_back();
+}
+
+struct batch {
+  void *cells[2000];
+  size_t count;
+};
+static void *flush_batch(void *argument) {
+  struct batch *batch = argument;
+  flush(batch->cells, batch->count);
+  return NULL;
+}
+
+Test(pages, cells_freed_by_another_thread_are_taken_again) {
+  struct mutator *mutator = mutator_adopt();
+  static struct batch batch;
+  size_t most = 0;
+  for (int round = 0; round < 50; round++) {
+    for (batch.count = 0; batch.count < 2000; batch.count++)
+      batch.cells[batch.count] = take(mutator, 6);
+    pthread_t thread;
+    pthread_create(&thread, NULL, flush_batch, &batch);
+    pthread_join(thread, NULL);
+    if (round == 4) most = page_heap_counts.used;
+  }
+  cr_expect(page_heap_counts.used <= most, "grew from %zu to %zu pages", most,
+            page_heap_counts.used);
+  mutator_orphan(mutator);
+  expect_sound();
+  expect_all_memory_back();
+}
+
+Test(pages, empty_pages_go_while_all_that_happens_are_frees) {
+  struct mutator *mutator = mutator_adopt();
+  size_t count = take_pages(mutator, 8, PAGES), most = 0;
+  for (size_t i = 0; i < count; i++) {
+    put(mutator, 8, cells[i]);
+    size_t left = (count - i) * (size_t)size_classes[8].size / HEAP_PAGE;
+    most = size_max(most, page_heap_counts.used - size_min(left, page_heap_counts.used));
+  }
+  cr_expect_leq(page_heap_counts.used, 32, "%zu of %d pages", page_heap_counts.used, PAGES);
+  cr_expect_leq(most, PAGES / 4, "at most %zu pages too many", most);
+  expect_sound();
+}
+
+Test(pages, trimming_releases_empty_pages) {
+  struct mutator *mutator = mutator_adopt();
+  enum { COUNT = 40000 };
+  static void *cells[COUNT];
+  for (int i = 0; i < COUNT; i++) cells[i] = take(mutator, 6);
+  size_t full = page_heap_counts.used;
+  for (int i = 0; i < COUNT; i++) put(mutator, 6, cells[i]);
+  mutator_flush_buffers(mutator);
+  mutator_trim(mutator);
+  cr_expect(page_heap_counts.used <= 1, "%zu of %zu pages stay", page_heap_counts.used, full);
+  take(mutator, 6);
+  expect_sound();
+}
+
+Test(pages, trimming_gives_the_free_parts_of_nearly_empty_pages_back) {
+  struct mutator *mutator = mutator_adopt();
+  const unsigned class = size_class_of(1000);
+  const size_t size = size_classes[class].size;
+  unsigned count = size_classes[class].cells * 4u;
+  void **cells = malloc(count * sizeof *cells);
+  for (unsigned i = 0; i < count; i++) {
+    cells[i] = take(mutator, class);
+    memset(cells[i], (int)(i % 250 + 1), size);
+  }
+  for (unsigned i = 0; i < count; i++)
+    if (i % 32) put(mutator, class, cells[i]);
+  mutator_flush_buffers(mutator);
+  mutator_trim(mutator);
+  size_t resident = 0, looked = 0;
+  for (size_t p = 1; p < heap.top; p++) {
+    unsigned char map[HEAP_PAGE / KERNEL_PAGE];
+    if (heap.pages[p].class != class || !heap.pages[p].purged) continue;
+    looked++;
+    mincore((void *)page_address(&heap.pages[p]), HEAP_PAGE, map);
+    for (size_t k = 0; k < sizeof map; k++) resident += map[k] & 1;
+  }
+  cr_expect(looked >= 2);
+  cr_expect(resident <= looked * 6, "%zu kernel pages of %zu heap pages", resident, looked);
+  for (unsigned i = 0; i < count; i += 32)
+    for (size_t b = 0; b < size; b++)
+      cr_assert_eq(((uint8_t *)cells[i])[b], i % 250 + 1, "cell %u was harmed", i);
+  for (unsigned i = 0; i < count; i++)
+    if (i % 32) cr_assert(take(mutator, class));
+  expect_sound();
+  free(cells);
+}
+
+Test(pages, holes_in_pages_that_stay_in_use_are_given_back) {
+  struct mutator *mutator = mutator_adopt();
+  const unsigned class = size_class_of(10000);
+  const size_t size = size_classes[class].size, count = size_classes[class].cells * 4u;
+  for (size_t i = 0; i < count; i++) {
+    cells[i] = take(mutator, class);
+    memset(cells[i], (int)(i % 250 + 1), size);
+  }
+  size_t live = 0, resident = 0, freed = 0;
+  for (size_t i = 0; i < count; i++) /* too many stay for a page to be nearly empty */
+    if (i % 2) put(mutator, class, cells[i]), freed++;
+  mutator_flush_buffers(mutator);
+  mutator_trim(mutator);
+  mutator_purge_holes(mutator);
+  for (size_t p = 1; p < heap.top; p++) {
+    if (!heap.pages[p].cells || heap.pages[p].class != class || heap.page_first[p] != p) continue;
+    static unsigned char map[8 * HEAP_PAGE / KERNEL_PAGE];
+    size_t bytes = heap.pages[p].run * HEAP_PAGE;
+    mincore((void *)page_address(&heap.pages[p]), bytes, map);
+    for (size_t k = 0; k < bytes / KERNEL_PAGE; k++) resident += map[k] & 1;
+  }
+  for (size_t i = 0; i < count; i += 2, live++)
+    for (size_t b = 0; b < size; b++)
+      cr_assert_eq(((uint8_t *)cells[i])[b], i % 250 + 1, "cell %zu was harmed", i);
+  /* A live cell of 10,240 bytes touches four kernel pages at most. */
+  cr_expect_leq(resident, live * 4, "%zu kernel pages for %zu cells", resident, live);
+  cr_expect_leq(live * 3, resident);
+  for (size_t i = 0; i < freed; i++) cr_assert(take(mutator, class));
+  expect_sound();
+}
+
+Test(pages, free_cells_are_counted) {
+  uint64_t seed = 24;
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+    struct page *page = page_heap_span(class);
+    unsigned used = 0;
+    for (unsigned c = 0; c < page->cells; c++)
+      if (unit_below(&seed, 3) == 0) {
+        page_allocated(page)[c / 64] |= 1ull << (c % 64);
+        used++;
+      }
+    cr_expect_eq(page_free_cells(page), page->cells - used, "class %u", class);
+  }
+}
