@@ -4,7 +4,8 @@
 
    A failure names its seed. By hand, in a directory of one's own that all may enter:
      RECLAIM=collect-every-ms=1 LD_PRELOAD=.../libreclaim.so .../chaos 10 SEED [-NAME...] [+NAME...]
-   CHAOS_DEBUGGER=COMMAND runs `COMMAND PID` on a process that stands still, before it is ended. */
+   A process that stands still shows its stacks by gdb before it is ended; CHAOS_DEBUGGER=COMMAND
+   runs `COMMAND PID` instead. */
 #include "harness.h"
 
 #include <criterion/criterion.h>

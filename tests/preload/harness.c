@@ -267,6 +267,47 @@ static char *contents(const struct run *run, const char *name, size_t *size) {
 
 /* The run */
 
+/* The lines of a thread's file in /proc that begin with one of those words, all without any. */
+static void note_file(FILE *notes, int process, const char *thread, const char *name,
+                      const char *const *words) {
+  char path[512], line[256];
+  snprintf(path, sizeof path, "/proc/%d/task/%s/%s", process, thread, name);
+  FILE *file = fopen(path, "re");
+  if (file == NULL) return; /* it has ended meanwhile */
+  while (fgets(line, sizeof line, file) != NULL) {
+    bool wanted = *words == NULL;
+    for (const char *const *word = words; *word != NULL && !wanted; word++)
+      wanted = strncmp(line, *word, strlen(*word)) == 0;
+    if (wanted) fprintf(notes, " %.*s", (int)strcspn(line, "\n"), line);
+  }
+  fclose(file);
+}
+
+/* What the threads of a process that does not end are at, a line each, into `threads` beside its
+   output: their states, signals pending and blocked, how often they ran, and the system call that
+   they wait in. */
+static void note_threads(const struct run *run, pid_t process) {
+  static const char *const status[] = {"Name",   "State",  "SigQ",   "SigPnd", "ShdPnd",
+                                       "SigBlk", "volunt", "nonvol", NULL};
+  static const char *const all[] = {NULL};
+  char path[256];
+  struct dirent *task;
+  snprintf(path, sizeof path, "/proc/%d/task", process);
+  DIR *tasks = opendir(path);
+  snprintf(path, sizeof path, "%s/threads", run->directory);
+  FILE *notes = fopen(path, "we");
+  while (tasks != NULL && notes != NULL && (task = readdir(tasks)) != NULL) {
+    if (*task->d_name == '.') continue;
+    fprintf(notes, "%s", task->d_name);
+    note_file(notes, process, task->d_name, "status", status);
+    fputs(" syscall", notes);
+    note_file(notes, process, task->d_name, "syscall", all);
+    fputc('\n', notes);
+  }
+  if (notes != NULL) fclose(notes);
+  if (tasks != NULL) closedir(tasks);
+}
+
 static void wait_for_end(struct run *run, pid_t child, unsigned seconds) {
   double start = now(), limit = start + (seconds ? seconds : 60);
   struct rusage usage;
@@ -277,6 +318,7 @@ static void wait_for_end(struct run *run, pid_t child, unsigned seconds) {
     if (ended < 0 && errno != EINTR) cr_assert_fail("wait4: %s", strerror(errno));
     if (now() > limit && !run->timed_out) {
       run->timed_out = true;
+      note_threads(run, child);
       kill(-child, SIGKILL);
     }
     usleep(nap);
@@ -352,6 +394,10 @@ struct run run_command(const struct command *command) {
   run.output = contents(&run, "out", &run.output_size);
   run.errors = contents(&run, "err", &run.errors_size);
   read_logs(&run, child);
+  if (run.timed_out) {
+    size_t size;
+    run.threads = contents(&run, "threads", &size);
+  }
   return run;
 }
 
@@ -365,11 +411,12 @@ void run_discard(struct run *run) {
   if (keep == NULL || *keep == '\0') nftw(run->directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
   free(run->output);
   free(run->errors);
-  run->output = run->errors = NULL;
+  free(run->threads);
+  run->output = run->errors = run->threads = NULL;
 }
 
 const char *run_describe(const struct run *run) {
-  static char text[4096];
+  static char text[6144];
   const struct cycle_totals *c = &run->cycles;
   char end[64];
   if (run->timed_out) snprintf(end, sizeof end, "was killed: no end in time, or more than 6 GiB");
@@ -380,10 +427,11 @@ const char *run_describe(const struct run *run) {
   snprintf(text, sizeof text,
            "\n  command: %s\n  %s after %.1f s, peak %ld KiB, files in %s\n"
            "  cycles: %u done, %u skipped (%s) in %u processes; reclaimed %llu, dropped %llu, "
-           "recovered %llu, false %llu\n  oracle: %s\n  standard error: %s",
+           "recovered %llu, false %llu\n  oracle: %s\n  standard error: %s%s%.2000s",
            run->command_line, end, run->seconds, run->peak_kib, run->directory, c->done, c->skipped,
            c->reasons, c->processes, c->reclaimed, c->dropped, c->recovered, c->false_reclaims,
-           *c->first_false ? c->first_false : "silent", run->errors ? run->errors + tail : "");
+           *c->first_false ? c->first_false : "silent", run->errors ? run->errors + tail : "",
+           run->threads ? "\n  its threads: " : "", run->threads ? run->threads : "");
   return text;
 }
 

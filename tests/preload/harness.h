@@ -46,6 +46,7 @@ struct cycle_totals {
 struct run {
   char directory[128];
   char *output, *errors; /* what it wrote on standard output and standard error */
+  char *threads;         /* of a run that did not end: what its threads were at; else NULL */
   size_t output_size, errors_size;
   bool timed_out;
   int status;    /* as wait4 gave it */

@@ -20,7 +20,7 @@ HAZARD(redirect, "own_descriptors", .command.argv = {"redirect", "400000"},
 CASE_BY_DESIGN(jumps, "jumps", "handler")
 CASE_BY_DESIGN(cancelled, "jumps", "cancel")
 CASE_BY_DESIGN(cancelled_deferred, "jumps", "deferred")
-CASE_BY_DESIGN(thrown, "thrown", NULL)
+HAZARD_BY_DESIGN(thrown, .command.argv = {"thrown"}, .cycles = 10)
 
 /* Under plain malloc a handler that allocates is an end of the program, so that it holds is tested
    in threads.c: handler_at_every_instruction, and jump_at_every_instruction. */

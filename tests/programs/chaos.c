@@ -188,6 +188,16 @@ static void tell_tasks(pid_t process) {
   if (tasks != NULL) closedir(tasks);
 }
 
+/* Where each thread is in its code: a thread that spins shows in nothing the kernel tells. */
+static void tell_stacks(pid_t process) {
+  const char *debugger = getenv("CHAOS_DEBUGGER");
+  char command[200];
+  if (debugger == NULL) debugger = "timeout 30 gdb -q -batch -ex 'thread apply all bt 16' -p";
+  snprintf(command, sizeof command, "%s %d </dev/null >&2", debugger, process);
+  unsetenv("LD_PRELOAD");
+  if (system(command) != 0) dprintf(2, "no debugger\n");
+}
+
 static _Noreturn void watch(pid_t process) {
   unsigned long seen[ACTORS] = {0};
   double since[ACTORS];
@@ -204,12 +214,7 @@ static _Noreturn void watch(pid_t process) {
       dprintf(2, "chaos: seed %lu: thread %d (task %d) stands still in %s\n",
               (unsigned long)run_seed, i, atomic_load(&beats->of[i].task), name);
       tell_tasks(process);
-      if (getenv("CHAOS_DEBUGGER") != NULL) {
-        char command[100];
-        snprintf(command, sizeof command, "%s %d >&2", getenv("CHAOS_DEBUGGER"), process);
-        unsetenv("LD_PRELOAD");
-        if (system(command) != 0) dprintf(2, "no debugger\n");
-      }
+      tell_stacks(process);
       kill(process, SIGABRT);
       usleep(500000);
       kill(process, SIGKILL);

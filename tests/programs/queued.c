@@ -2,7 +2,9 @@
    each arrives once, with its value, in its order, and lower numbers first. queued SECONDS
 
    One thread sends bursts of several numbers to another, which is the only one that has them open.
-   It handles them by a handler, or lets a burst wait and takes it by sigwaitinfo. */
+   It handles them by a handler, or lets a burst wait and takes it by sigwaitinfo. Who waits for the
+   other spins, and sleeps when that takes long: one that yields gets the processor seldom where
+   others compute. */
 #include "reclaimed.h"
 
 #include <sched.h>
@@ -14,6 +16,12 @@ static volatile sig_atomic_t next[NUMBERS];
 static volatile long handled;
 static volatile int turn, done, ending;
 static pthread_t receiver;
+
+static void wait_a_little(unsigned *times) {
+  struct timespec moment = {0, 50000};
+  if ((*times)++ < 200) sched_yield();
+  else nanosleep(&moment, NULL); /* handlers may cut it short */
+}
 
 static void take(int number, int value) {
   int which = number - SIGRTMIN - FIRST;
@@ -42,7 +50,8 @@ static void *receive(void *unused) {
     if (mine % 2 != 0) CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
     long before = handled;
     turn = mine;
-    while (done < mine && !ending) sched_yield();
+    unsigned times = 0;
+    while (done < mine && !ending) wait_a_little(&times);
     if (ending) break;
     if (mine % 2 != 0) {
       int last = 0;
@@ -54,7 +63,8 @@ static void *receive(void *unused) {
       }
       CHECK(pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0);
     }
-    while (handled < before + NUMBERS * BURST) sched_yield();
+    times = 0;
+    while (handled < before + NUMBERS * BURST) wait_a_little(&times);
     if (handled > before + NUMBERS * BURST) fail("%ld signals too many", handled - before);
   }
   return unused;
@@ -63,15 +73,19 @@ static void *receive(void *unused) {
 static void *send_bursts(void *unused) {
   int sent = 0;
   for (int mine = 1; !ending; mine++) {
-    while (turn < mine && !ending) sched_yield();
+    unsigned times = 0;
+    while (turn < mine && !ending) wait_a_little(&times);
     if (ending) break;
     for (int k = 0; k < BURST; k++, sent++)
       for (int i = NUMBERS; i-- > 0;) {
         union sigval value = {.sival_int = sent};
         int error;
+        double since = seconds_now();
         while ((error = pthread_sigqueue(receiver, SIGRTMIN + FIRST + i, value)) != 0) {
           if (ending) return unused; /* the receiver has left */
-          CHECK(error == EAGAIN);
+          if (error != EAGAIN || seconds_now() > since + 20)
+            fail("pthread_sigqueue: %s for %.1f s", strerror(error), seconds_now() - since);
+          wait_a_little(&times); /* others of this user may have used up what may be pending */
         }
       }
     done = mine;
