@@ -23,10 +23,10 @@ static void *blocks[4096];
 static NOINLINE void allocate(uint64_t *random) {
   for (;;) {
     uint64_t r = next_random(random);
-    size_t size = 16 + (r >> 20) % 2000;
+    size_t size = 16 + (r >> 20) % 8000;
     void *block = malloc(size);
     CHECK(block != NULL);
-    memset(block, 0x5a, size);
+    memset(block, 0x5a, 16);
     blocks[r % 4096] = block; /* what was there leaks: the collector has something to sweep */
   }
 }
@@ -42,7 +42,7 @@ static void *collect_beside(void *unused) {
 int main(int count, char **arguments) {
   volatile double seconds = count > 1 ? strtod(arguments[1], NULL) : 3, start = seconds_now();
   struct sigaction action = {.sa_handler = on_alarm};
-  struct itimerval often = {{0, 1000}, {0, 1000}};
+  struct itimerval often = {{0, 100}, {0, 100}};
   volatile unsigned long jumps = 0;
   static uint64_t random = 88172645463325252u;
   pthread_t thread;
