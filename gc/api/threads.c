@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <threads.h>
 
 #include "api/background.h"
@@ -28,12 +29,18 @@
 extern void *__libc_stack_end; /* the loader's */
 #define MAIN_STACK (64 * MIB)
 
+enum { EARLY = 256 };
+
 static struct {
   pthread_key_t key;
   bool has_key;
   bool over;
   bool others;   /* the program has keys with destructors */
   uint32_t left; /* the program's threads that will come to on_end, or are being made */
+  /* Handles of threads that were cancelled before they had a record; 0: free. Those of threads that
+     had ended already stay, until another thread of that handle begins. */
+  uintptr_t early[EARLY];
+  bool any_early, more_early; /* than there is room for: any thread may be one */
 } state;
 
 static THREAD_LOCAL enum { UNCOUNTED, COUNTED, OURS } standing;
@@ -73,9 +80,36 @@ EXPORT int tss_create(tss_t *key, tss_dtor_t destructor) {
   return NEXT(tss_create)(key, destructor);
 }
 
+static void note_early(uintptr_t handle) {
+  __atomic_store_n(&state.any_early, true, __ATOMIC_SEQ_CST);
+  for (int i = 0; i < EARLY; i++) {
+    uintptr_t none = 0;
+    if (__atomic_compare_exchange_n(&state.early[i], &none, handle, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST) ||
+        none == handle)
+      return;
+  }
+  __atomic_store_n(&state.more_early, true, __ATOMIC_SEQ_CST);
+}
+
+/* Was a thread of this handle cancelled? It is forgotten. */
+static bool was_cancelled_early(uintptr_t handle) {
+  if (!__atomic_load_n(&state.any_early, __ATOMIC_SEQ_CST)) return false;
+  for (int i = 0; i < EARLY; i++) {
+    uintptr_t found = handle;
+    if (__atomic_compare_exchange_n(&state.early[i], &found, 0, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST))
+      return true;
+  }
+  return __atomic_load_n(&state.more_early, __ATOMIC_SEQ_CST);
+}
+
 static void on_attached(void) {
   world_admit();
-  self.thread->handle = (uintptr_t)pthread_self();
+  uintptr_t handle = (uintptr_t)pthread_self();
+  /* Shown, then looked: whoever cancels it first tells, then looks for the record once more. */
+  __atomic_store_n(&self.thread->handle, handle, __ATOMIC_SEQ_CST);
+  if (was_cancelled_early(handle)) parking_forbid(self.thread);
   if (!see_end() || standing != UNCOUNTED) return;
   standing = COUNTED;
   __atomic_add_fetch(&state.left, 1, __ATOMIC_SEQ_CST);
@@ -88,6 +122,8 @@ bool threads_over(void) { return atomic_get(&state.over); }
 void threads_fork_child(void) {
   state.left = standing == COUNTED;
   state.over = false;
+  memset(state.early, 0, sizeof state.early);
+  state.any_early = state.more_early = false;
 }
 
 void threads_start(void) {
@@ -217,13 +253,25 @@ EXPORT int thrd_create(thrd_t *thread, thrd_start_t function, void *argument) {
   return result;
 }
 
-/* A cancellation unwinds the thread out of its call and runs handlers of the program: it must not
-   be parked any more when that begins, nor ever again, for it may begin at its next call. */
-EXPORT int pthread_cancel(pthread_t thread) {
+static bool unpark_for_good(uintptr_t handle) {
+  bool found = false;
   for (struct thread *record = thread_first(); record; record = record->next)
-    if (atomic_get(&record->handle) == (uintptr_t)thread && !WITHOUT(cancel_unparks)) {
+    if (__atomic_load_n(&record->handle, __ATOMIC_SEQ_CST) == handle) {
       parking_forbid(record);
       world_unpark(record);
+      found = true;
     }
+  return found;
+}
+
+/* A cancellation unwinds the thread out of its call and runs handlers of the program: it must not
+   be parked any more when that begins, nor ever again, for it may begin at its next call. Nor must
+   a thread that is yet to begin, and will find the request at its first call. */
+EXPORT int pthread_cancel(pthread_t thread) {
+  uintptr_t handle = (uintptr_t)thread;
+  if (!WITHOUT(cancel_unparks) && !unpark_for_good(handle) && !WITHOUT(early_cancel)) {
+    note_early(handle);
+    if (unpark_for_good(handle)) was_cancelled_early(handle);
+  }
   return NEXT(pthread_cancel)(thread);
 }

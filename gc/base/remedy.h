@@ -24,6 +24,7 @@
   X(parked_frame)    /* the caller's registers, saved in the frame of the parked call */           \
   X(gate_unparks)    /* a handler ends the parking of its thread before it runs */                 \
   X(cancel_unparks)  /* so does a cancellation */                                                  \
+  X(early_cancel)    /* nor is a thread ever parked that was cancelled before it began */          \
   X(raw_handlers)    /* nobody is held while there is a handler that passes no gate */             \
   X(lent_memory)     /* a vfork child does not park its parent */                                  \
   X(own_record)      /* nor does a thread park another's record */                                 \

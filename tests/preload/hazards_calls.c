@@ -42,5 +42,6 @@ PARKED(jump, "jump", "gate_unparks")
 PARKED(thread_end, "thread-end", "gate_unparks")
 PARKED(cancelled, "cancel", "cancel_unparks")
 PARKED(cancelled_asynchronously, "cancel-asynchronously", "cancel_unparks")
+PARKED(cancelled_early, "cancel-early", "early_cancel")
 HAZARD(vfork_child, "lent_memory", .command.argv = {"parked", "vfork-child"}) /* most time out */
 PARKED(shared_tls, "shared-tls", "own_record")

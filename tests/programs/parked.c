@@ -237,6 +237,28 @@ static void cancel_it(void *asynchronous) {
 static void cancel(void) { cancel_it(NULL); }
 static void cancel_asynchronously(void) { cancel_it(&pipes); }
 
+/* The request is there before the thread runs for the first time: it comes to nothing on the one
+   processor while we do not wait. */
+static void cancel_early(void) {
+  enum { ROUNDS = 20 };
+  cpu_set_t all, one;
+  int number = 0;
+  CHECK(sched_getaffinity(0, sizeof all, &all) == 0);
+  while (!CPU_ISSET(number, &all)) number++;
+  CPU_ZERO(&one);
+  CPU_SET(number, &one);
+  for (int round = 0; round < ROUNDS; round++) {
+    there = checked = false;
+    CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+    pthread_t thread = start(thread_is_cancelled, NULL);
+    CHECK(pthread_cancel(thread) == 0);
+    CHECK(sched_setaffinity(0, sizeof all, &all) == 0);
+    finish(thread);
+    close(pipes[0]);
+    close(pipes[1]);
+  }
+}
+
 /* A vfork child waits in our memory, in the name of its parent, whose registers only the kernel
    has: the pointer is in one of them, and in no memory. */
 static void *thread_collects(void *unused) {
@@ -328,6 +350,7 @@ static const struct root_case cases[] = {
     {"thread-end", thread_end},
     {"cancel", cancel},
     {"cancel-asynchronously", cancel_asynchronously},
+    {"cancel-early", cancel_early},
     {"vfork-child", vfork_child},
     {"shared-tls", shared_tls},
     {NULL, NULL},
