@@ -355,14 +355,18 @@ struct page *page_heap_large_growing(size_t bytes) {
   return page;
 }
 
+void page_heap_forget_sweep(struct page *page) {
+  page_marked(page)[0] = 0;
+  atomic_set(&page->unswept, 0);
+}
+
 void page_heap_release_large(struct page *page) {
   lock_acquire(&state.lock);
   size_t pages = pages_for(page->size);
   atomic_set(&counts.large, counts.large - pages);
   forget(page);
   page_allocated(page)[0] = 0;
-  page_marked(page)[0] = 0; /* found dead, yet freed by the program, which had hidden its pointer */
-  atomic_set(&page->unswept, 0);
+  page_heap_forget_sweep(page);
   give_back(page, pages, page->dirty);
   lock_release(&state.lock);
 }

@@ -43,6 +43,9 @@ HIDDEN struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero);
    not counted as used: its run is longer than its size tells, and its cell takes all of it. */
 HIDDEN struct page *page_heap_large_growing(size_t bytes);
 HIDDEN void page_heap_release_large(struct page *page);
+/* A large object that is not live any more and stays with its owner: it was found dead, perhaps, yet
+   freed by the program, which had hidden its pointer. */
+HIDDEN void page_heap_forget_sweep(struct page *page);
 /* Grows or shrinks a large object where it stands. False: no room behind it. */
 HIDDEN bool page_heap_resize_large(struct page *page, size_t bytes);
 

@@ -2,6 +2,7 @@
 #include "mutator/allocate.h"
 
 #include "heap/page_heap.h"
+#include "mutator/large.h"
 #include "mutator/orphans.h"
 #include "mutator/pages.h"
 #include "mutator/parking.h"
@@ -32,10 +33,37 @@ static void set_live(void *object) {
   *state_at((uintptr_t)object) = STATE_LIVE;
 }
 
+/* The calling thread's own, marked busy. NULL: it has none, or is at work with it. */
+static struct mutator *begin_own(void) {
+  struct mutator *mutator = self.real;
+  if (!mutator || mutator->busy) return NULL;
+  mutator->busy = 1;
+  COMPILER_BARRIER();
+  return mutator;
+}
+
+static struct page *take_kept(size_t bytes, size_t alignment) {
+  struct mutator *mutator = alignment <= HEAP_PAGE ? begin_own() : NULL;
+  if (!mutator) return NULL;
+  struct page *page = large_take(mutator, bytes);
+  end(mutator, false);
+  return page;
+}
+
+static bool keep(struct page *page) {
+  struct mutator *mutator = begin_own();
+  if (!mutator) return false;
+  if (UNLIKELY(atomic_get(&mutator->trim_due))) mutator_trim(mutator);
+  bool kept = large_keep(mutator, page);
+  end(mutator, false);
+  return kept;
+}
+
 static void *allocate_large(size_t size, size_t alignment, bool *zero) {
   bool known_zero = false;
   if (size >= heap.page_limit * HEAP_PAGE) return NULL;
-  struct page *page = page_heap_large(size + 1, alignment, &known_zero);
+  struct page *page = take_kept(size + 1, alignment);
+  if (!page) page = page_heap_large(size + 1, alignment, &known_zero);
   if (!page) return NULL;
   if (zero) *zero = known_zero;
   void *object = (void *)page_address(page);
@@ -86,7 +114,7 @@ enum release_result release(void *pointer) {
   if (old != STATE_NONE) old = __atomic_exchange_n(state, STATE_NONE, __ATOMIC_SEQ_CST);
   if (old == STATE_NONE) return RELEASE_NOT_LIVE;
   if (cell.page->class == CLASS_LARGE) {
-    page_heap_release_large(cell.page);
+    if (!keep(cell.page)) page_heap_release_large(cell.page);
   } else {
     bool borrowed;
     struct mutator *mutator = self.ended ? NULL : begin(&borrowed);
@@ -106,10 +134,8 @@ bool resize_in_place(const struct cell *cell, size_t size) {
 }
 
 void allocate_trim(bool all) {
-  struct mutator *mutator = self.real;
-  if (!mutator || mutator->busy) return;
-  mutator->busy = 1;
-  COMPILER_BARRIER();
+  struct mutator *mutator = begin_own();
+  if (!mutator) return;
   if (all) mutator_flush_buffers(mutator);
   mutator_trim(mutator);
   if (all) mutator_purge_holes(mutator);

@@ -29,6 +29,8 @@ struct buffer {
   void *slot[BUFFER_SLOTS + 1]; /* slot[1..count-1] in use; slot[0] is no cell */
 };
 
+enum { LARGE_KEPT = 8 };
+
 struct page_queue {
   struct page *head, *tail;
 };
@@ -39,6 +41,7 @@ struct mutator {
   struct page_queue queue[CLASS_SMALL_END];
   struct page *sparse[CLASS_SMALL_END]; /* nearly empty ones, the newest first */
   uint64_t used;         /* the classes ever used: what belongs to others was never touched */
+  struct page *large[LARGE_KEPT]; /* large objects that wait (large.h); NULL: none */
   struct page *returned; /* Treiber stack: pushed by any thread, taken whole by the owner */
   struct mutator *next;  /* in the list of all */
   struct mutator *next_orphan;

@@ -3,6 +3,7 @@
 
 #include "base/lock.h"
 #include "heap/page_heap.h"
+#include "mutator/large.h"
 #include "mutator/pages.h"
 #include "ports/port.h"
 
@@ -108,6 +109,7 @@ _Static_assert(offsetof(struct mutator, buffers) == 0, "mutators begin at kernel
 size_t mutator_harvest(struct mutator *from, size_t most) {
   if (from->busy || !state.heir) return 0;
   empty(from);
+  large_release(from);
   start_small(from);
   size_t pages = move_pages(from, state.heir, most);
   if (count_ones(from->used) >= PURGE_CLASSES)
@@ -117,7 +119,7 @@ size_t mutator_harvest(struct mutator *from, size_t most) {
 }
 
 bool mutator_has_harvest(const struct mutator *mutator) {
-  if (atomic_get(&mutator->returned)) return true;
+  if (atomic_get(&mutator->returned) || large_is_kept(mutator)) return true;
   for (uint64_t set = atomic_get(&mutator->used); set;) {
     unsigned class = next_class(&set);
     if (atomic_get(&mutator->buffers[class].count) || atomic_get(&mutator->current[class]) ||

@@ -18,8 +18,8 @@ HIDDEN struct page *orphans_take_page(struct mutator *mutator, unsigned class);
 /* Has every owner trim (mutator_trim), at its next change of page or flush. Any thread. */
 HIDDEN void mutator_ask_to_trim(void);
 /* The owner is parked and held, so that it is not at work with it: the collector empties its
-   buffers and takes at most that many of its pages that are not full; returns how many. No lock is
-   taken. */
+   buffers, releases the large objects it keeps, and takes at most that many of its pages that are
+   not full; returns how many. No lock is taken but the page heap's. */
 HIDDEN size_t mutator_harvest(struct mutator *mutator, size_t most);
 /* Is there anything to take? A guess, from any thread, while the owner may be at work. */
 HIDDEN bool mutator_has_harvest(const struct mutator *mutator);

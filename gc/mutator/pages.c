@@ -4,6 +4,7 @@
 #include "base/lock.h"
 #include "base/remedy.h"
 #include "heap/page_heap.h"
+#include "mutator/large.h"
 #include "ports/port.h"
 
 enum {
@@ -210,6 +211,7 @@ void mutator_trim(struct mutator *mutator) {
     trim_sparse(mutator, class);
     trim_queue(mutator, class);
   }
+  large_release(mutator);
   mutator->unfilled = unfilled();
   pages_end();
 }
