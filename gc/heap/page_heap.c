@@ -10,7 +10,8 @@
 enum {
   EXACT_LISTS = 64,    /* list n holds runs of n pages, n < 64 */
   LISTS = 64 + 4 * 22, /* then four a doubling, up to 2^28 pages */
-  LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB */
+  LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
+  DIRTY_PART = 8,      /* ... so large a part of what is */
 
   /* Spare pages of objects that grow, mostly address space that is never touched: */
   LEAST_GROWING = 4,     /* pages of such an object with them, at least */
@@ -214,7 +215,7 @@ static void give_back(struct page *run, size_t used, size_t dirty) {
   state.spare_dirty -= dirty;
   run->dirty = (uint32_t)(used + dirty);
   add_coalesced(run);
-  size_t limit = size_max(counts.used / 2, LEAST_DIRTY);
+  size_t limit = size_max(counts.used / DIRTY_PART, LEAST_DIRTY);
   limit = size_max(limit, size_min(state.allowance, state.most - counts.used));
   size_t before = counts.dirty_free;
   if (before <= limit) return;

@@ -2,8 +2,8 @@
 
    Free runs are coalesced with their neighbours and kept in lists by length: exact up to 63
    pages, then four lists a doubling. What was written stays dirty until it is purged; a run knows
-   how many of its pages are dirty, not which. When dirty free pages exceed half of what is in use
-   (at least 2 MiB), the longest runs are given back to the kernel, and the rest after a while
+   how many of its pages are dirty, not which. When dirty free pages exceed an eighth of what is in
+   use (at least 2 MiB), the longest runs are given back to the kernel, and the rest after a while
    without use (page_heap_decay). What is given back and soon wanted again lets as much more stay
    dirty from then on, up to the most that was ever resident; decay halves that, too.
 
