@@ -2,8 +2,8 @@
 
    Programs make and free the same few over and over: the windows and tables of a compressor, the
    buffer of a read. Each way through the page heap takes a lock, and so blocks signals: four system
-   calls for a pair that takes some hundred instructions otherwise (git repack: 37,000 pairs, a sixth
-   of its time).
+   calls for a pair that takes some hundred instructions otherwise (git repack: 37,000 pairs, a
+   sixth of its time).
 
    What waits here is like a cell that waits in a buffer: allocated, its state byte zero, neither
    scanned nor swept. The objects go back to the page heap whenever the owner trims (pages.h), with
