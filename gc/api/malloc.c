@@ -64,6 +64,7 @@ static COLD void *out_of_memory(size_t alignment, size_t size, bool *zero) {
   if (size_max(size, alignment) < heap.page_limit * HEAP_PAGE) {
     for (unsigned i = 0; i < options.confirm && !object; i++) {
       if (!WITHOUT(collect_before_enomem)) cycle_run(CYCLE_MEMORY, true);
+      allocate_trim(true);
       object = try_to_make(alignment, size, zero);
     }
     if (!object && page_heap_purge(0)) object = try_to_make(alignment, size, zero);

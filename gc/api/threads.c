@@ -104,12 +104,16 @@ static bool was_cancelled_early(uintptr_t handle) {
   return __atomic_load_n(&state.more_early, __ATOMIC_SEQ_CST);
 }
 
-static void on_attached(void) {
-  world_admit();
+/* Shown, then looked: whoever cancels it first tells, then looks for the record once more. */
+static void show_handle(void) {
   uintptr_t handle = (uintptr_t)pthread_self();
-  /* Shown, then looked: whoever cancels it first tells, then looks for the record once more. */
   __atomic_store_n(&self.thread->handle, handle, __ATOMIC_SEQ_CST);
   if (was_cancelled_early(handle)) parking_forbid(self.thread);
+}
+
+static void on_attached(void) {
+  world_admit();
+  show_handle();
   if (!see_end() || standing != UNCOUNTED) return;
   standing = COUNTED;
   __atomic_add_fetch(&state.left, 1, __ATOMIC_SEQ_CST);
@@ -196,6 +200,7 @@ static struct beginning begin(void *pointer) {
   section_begin();
   standing = COUNTED;  /* by its maker */
   thread_attach_new(); /* first of all: until then no collection has to know this thread */
+  if (self.thread && !self.thread->handle) show_handle(); /* made before threads_start */
   if (!self.thread && !see_end()) {
     standing = UNCOUNTED;
     leave(false);
@@ -256,7 +261,8 @@ EXPORT int thrd_create(thrd_t *thread, thrd_start_t function, void *argument) {
 static bool unpark_for_good(uintptr_t handle) {
   bool found = false;
   for (struct thread *record = thread_first(); record; record = record->next)
-    if (__atomic_load_n(&record->handle, __ATOMIC_SEQ_CST) == handle) {
+    if (__atomic_load_n(&record->handle, __ATOMIC_SEQ_CST) == handle &&
+        atomic_get_acquire(&record->id) > 0) {
       parking_forbid(record);
       world_unpark(record);
       found = true;

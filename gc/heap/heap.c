@@ -177,6 +177,9 @@ void *heap_metadata_reserve(size_t size) {
   return result;
 }
 
+void heap_metadata_lock(void) { lock_acquire(&state.lock); }
+void heap_metadata_unlock(void) { lock_release(&state.lock); }
+
 void *heap_metadata(size_t size) {
   void *result = heap_metadata_reserve(size);
   if (result && !port_commit(result, round_up(size, KERNEL_PAGE))) return NULL;

@@ -121,6 +121,9 @@ HIDDEN size_t heap_reserved(void);
 HIDDEN void *heap_metadata(size_t size);
 /* A large range of the reservation, still inaccessible: the caller commits what it needs. */
 HIDDEN void *heap_metadata_reserve(size_t size);
+/* For fork: nobody may be in these while the process is copied. After the page heap's lock. */
+HIDDEN void heap_metadata_lock(void);
+HIDDEN void heap_metadata_unlock(void);
 
 static inline bool heap_holds(uintptr_t address) {
   return (address - heap.base) >> GRANULE_SHIFT < heap.granules;

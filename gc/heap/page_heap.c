@@ -454,5 +454,11 @@ void page_heap_shrink(size_t budget) {
   lock_release(&state.lock);
 }
 
-void page_heap_lock(void) { lock_acquire(&state.lock); }
-void page_heap_unlock(void) { lock_release(&state.lock); }
+void page_heap_lock(void) {
+  lock_acquire(&state.lock);
+  heap_metadata_lock();
+}
+void page_heap_unlock(void) {
+  heap_metadata_unlock();
+  lock_release(&state.lock);
+}

@@ -60,8 +60,13 @@ static struct page *next_page(struct mutator *mutator, unsigned class) {
     mutator->current[class] = NULL;
     __atomic_store_n(&page->full, 1, __ATOMIC_SEQ_CST);
     if (page_free_cells(page) >= enough && __atomic_exchange_n(&page->full, 0, __ATOMIC_SEQ_CST)) {
-      page->scan = page->skip = 0;
-      return mutator->current[class] = page;
+      if (LIKELY(atomic_get(&page->owner) == mutator && page->class == class)) {
+        page->scan = page->skip = 0;
+        return mutator->current[class] = page;
+      }
+      /* The sweep had emptied and released it, and it is full once more, another's. */
+      __atomic_store_n(&page->full, 1, __ATOMIC_SEQ_CST);
+      mutator_page_freed(page);
     }
   }
   if (UNLIKELY(atomic_get(&mutator->trim_due))) mutator_trim(mutator);

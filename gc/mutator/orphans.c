@@ -134,25 +134,30 @@ static void add_orphan(struct mutator *mutator) {
   state.orphans = mutator;
 }
 
-/* Of all orphans one gets what the heir has; the empty pages of all go. */
+/* Of all orphans one gets what the heir has; the empty pages of all go, some orphans' with each
+   call. */
 void mutator_bequeath(void) {
   if (!state.heir) state.heir = new_mutator();
   if (!state.heir) return;
   mutator_trim(state.heir);
-  struct mutator *trimmed = NULL, *orphan;
+  struct mutator *trimmed = NULL, **end = &trimmed, *orphan;
   pages_begin();
   for (unsigned i = 0; i < TRIM_ORPHANS && (state.heir->used || atomic_get(&state.orphans)); i++) {
     if (!(orphan = mutator_adopt())) break;
     move_pages(state.heir, orphan, SIZE_MAX);
     state.heir->used = 0;
     mutator_trim(orphan);
-    orphan->next_orphan = trimmed;
-    trimmed = orphan;
+    *end = orphan;
+    end = &orphan->next_orphan;
   }
+  *end = NULL;
   lock_acquire(&state.lock);
-  while ((orphan = trimmed)) { /* the first of them is the first again */
-    trimmed = orphan->next_orphan;
-    add_orphan(orphan);
+  if (trimmed) { /* the first of them is the first again, the others let those behind them come up
+                  */
+    struct mutator *others = trimmed->next_orphan, **last = &state.orphans;
+    add_orphan(trimmed);
+    while (*last) last = &(*last)->next_orphan;
+    *last = others;
   }
   lock_release(&state.lock);
   pages_end();

@@ -228,7 +228,10 @@ void mutator_purge_holes(struct mutator *mutator) {
     unsigned class = next_class(&set);
     if (size_classes[class].size < HOLES_LEAST) continue;
     struct page *page = mutator->current[class];
-    if (page) purge_holes(page);
+    if (page) {
+      purge_holes(page);
+      page->purged = 0; /* it goes on being filled */
+    }
     for (page = mutator->queue[class].head; page; page = page->next) purge_holes(page);
   }
   pages_end();

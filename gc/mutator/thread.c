@@ -221,6 +221,7 @@ void thread_fork_child(void) {
   for (struct thread *thread = state.all; thread; thread = thread->next)
     if (thread != self.thread) {
       note_signal_stack(thread, 0);
+      thread->handle = 0;
       thread->id = 0;
     }
   if (self.thread) self.thread->id = port_thread_id();

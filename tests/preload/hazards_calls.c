@@ -43,5 +43,6 @@ PARKED(thread_end, "thread-end", "gate_unparks")
 PARKED(cancelled, "cancel", "cancel_unparks")
 PARKED(cancelled_asynchronously, "cancel-asynchronously", "cancel_unparks")
 PARKED(cancelled_early, "cancel-early", "early_cancel")
+PARKED(cancelled_early_in_child, "cancel-early-in-child", "early_cancel")
 HAZARD(vfork_child, "lent_memory", .command.argv = {"parked", "vfork-child"}) /* most time out */
 PARKED(shared_tls, "shared-tls", "own_record")

@@ -259,6 +259,23 @@ static void cancel_early(void) {
   }
 }
 
+/* In the child of a fork libc gives the stacks of the parent's threads to new ones, which then have
+   the handles of threads that are not there. */
+static void cancel_early_in_child(void) {
+  int status;
+  pthread_t thread = start(thread_is_cancelled, NULL);
+  let_it_block();
+  pid_t process = fork();
+  CHECK(process >= 0);
+  if (process == 0) {
+    cancel_early();
+    _exit(0);
+  }
+  CHECK(waitpid(process, &status, 0) == process && status == 0);
+  CHECK(pthread_cancel(thread) == 0);
+  finish(thread);
+}
+
 /* A vfork child waits in our memory, in the name of its parent, whose registers only the kernel
    has: the pointer is in one of them, and in no memory. */
 static void *thread_collects(void *unused) {
@@ -351,6 +368,7 @@ static const struct root_case cases[] = {
     {"cancel", cancel},
     {"cancel-asynchronously", cancel_asynchronously},
     {"cancel-early", cancel_early},
+    {"cancel-early-in-child", cancel_early_in_child},
     {"vfork-child", vfork_child},
     {"shared-tls", shared_tls},
     {NULL, NULL},

@@ -18,6 +18,22 @@ Test(orphans, an_owner_who_is_asked_gives_up_what_others_emptied) {
   expect_sound();
 }
 
+/* A server had very many threads at once, and frees what they made after their end. */
+Test(orphans, all_of_very_many_give_up_what_others_emptied) {
+  enum { MANY = 300, EACH = 10 };
+  static void *left[MANY][EACH];
+  static struct mutator *mutators[MANY];
+  for (int i = 0; i < MANY; i++) mutators[i] = mutator_adopt();
+  for (int i = 0; i < MANY; i++)
+    for (int j = 0; j < EACH; j++) left[i][j] = take(mutators[i], 8);
+  for (int i = 0; i < MANY; i++) mutator_orphan(mutators[i]);
+  cr_assert_geq(page_heap_counts.used, MANY);
+  for (int i = 0; i < MANY; i++) flush(left[i], EACH);
+  for (int cycle = 0; cycle < 6; cycle++) mutator_bequeath();
+  cr_expect_leq(page_heap_counts.used, 1, "%zu pages stay", page_heap_counts.used);
+  expect_sound();
+}
+
 Test(orphans, an_orphan_is_adopted_with_its_pages) {
   struct mutator *mutator = mutator_adopt();
   void *kept = take(mutator, 3);
