@@ -55,6 +55,28 @@ static void in_environment(void) {
   }
 }
 
+/* libc's own lists: that of all streams has the only pointer to a stream, which has the only one to
+   its buffer. */
+NOINLINE static uintptr_t open_stream(int i) {
+  FILE *stream = tmpfile();
+  CHECK(stream != NULL && setvbuf(stream, make_block(i), _IOFBF, sizes[i]) == 0);
+  return ~(uintptr_t)stream;
+}
+
+static void in_stream(void) {
+  for (int i = 0; i < SIZES; i++) {
+    uintptr_t stream = open_stream(i);
+    wipe_stack();
+    collect_often();
+    verify_block((void *)~hidden[i], i);
+    FILE *found = (FILE *)~stream;
+    char text[8] = "";
+    CHECK(fputs("kept", found) >= 0 && fseek(found, 0, SEEK_SET) == 0);
+    CHECK(fgets(text, sizeof text, found) != NULL && strcmp(text, "kept") == 0);
+    CHECK(fclose(found) == 0);
+  }
+}
+
 /* dlopen'ed library */
 static void **(*module_root)(int);
 
@@ -234,6 +256,7 @@ const struct root_case memory_cases[] = {
     {"heap", in_heap},
     {"arguments", in_arguments},
     {"environment", in_environment},
+    {"stream", in_stream},
     {"module-data", in_module_data},
     {"module-bss", in_module_bss},
     {"module-tls", in_module_tls},
