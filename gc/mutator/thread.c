@@ -118,8 +118,12 @@ size_t thread_smallest_signal_stack(void) {
 }
 
 static void give_up(struct thread *thread) {
-  for (unsigned i = 0; i < HANDLER_LEVELS; i++)
-    if (thread->levels[i]) mutator_orphan(thread->levels[i]);
+  for (unsigned i = 0; i < HANDLER_LEVELS; i++) {
+    struct mutator *mutator = thread->levels[i];
+    thread->levels[i] = NULL; /* first: a thread that a handler ends in here is buried later */
+    COMPILER_BARRIER();
+    if (mutator) mutator_orphan(mutator);
+  }
   thread->stack_begin = thread->stack_end = thread->handle = 0;
   note_signal_stack(thread, 0);
   atomic_set_release(&thread->id, 0);

@@ -36,6 +36,7 @@ CASE(stack, "stack")
 CASE(heap, "heap")
 CASE(arguments, "arguments")
 CASE(environment, "environment")
+CASE(stream, "stream")
 
 CASE(own_registers, "own-registers")
 CASE(rbx, "rbx")
@@ -84,7 +85,7 @@ Test(roots, all_listed, .timeout = 20) {
   struct run run = run_command(&command);
   int lines = 0;
   for (const char *p = run.output; *p; p++) lines += *p == '\n';
-  cr_assert_eq(lines, 43, "%d cases", lines);
+  cr_assert_eq(lines, 44, "%d cases", lines);
   run_discard(&run);
 }
 
