@@ -4,7 +4,7 @@
 PROGRAM(python, 400, RUN("/usr/bin/python3", "@INPUTS@/work.py"), WITH("PYTHONHASHSEED=0"))
 PROGRAM(python_malloc, 20000, RUN("/usr/bin/python3", "@INPUTS@/work.py"),
         WITH("PYTHONHASHSEED=0", "PYTHONMALLOC=malloc"))
-PROGRAM(perl, 12000, RUN("perl", "@INPUTS@/work.pl"), WITH("PERL_HASH_SEED=0"), .pace = 10)
+PROGRAM(perl, 12000, RUN("perl", "@INPUTS@/work.pl"), WITH("PERL_HASH_SEED=0"), .pace = 1)
 PROGRAM(ruby, 5000, RUN("ruby", "@INPUTS@/work.rb"), .pace = 3)
 PROGRAM(php, 200, RUN("php", "-d", "memory_limit=1G", "@INPUTS@/work.php"))
 PROGRAM(php_malloc, 40000, RUN("php", "-d", "memory_limit=1G", "@INPUTS@/work.php"),
