@@ -4,14 +4,11 @@
 #include <string.h>
 
 #include "base/lock.h"
-#include "base/remedy.h"
-#include "ports/port.h"
+#include "heap/free_runs.h"
 
 enum {
-  EXACT_LISTS = 64,    /* list n holds runs of n pages, n < 64 */
-  LISTS = 64 + 4 * 22, /* then four a doubling, up to 2^28 pages */
-  LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
-  DIRTY_PART = 8,      /* ... so large a part of what is */
+  LEAST_DIRTY = 32, /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
+  DIRTY_PART = 8,   /* ... so large a part of what is */
 
   /* Spare pages of objects that grow, mostly address space that is never touched: */
   LEAST_GROWING = 4,     /* pages of such an object with them, at least */
@@ -19,6 +16,8 @@ enum {
   LEAST_SPARE = 128,     /* together, whatever is in use, and above that ... */
   SPARE_PART = 4,        /* ... so large a part of what is */
   SPARE_SPACE = 1 << 20, /* pages of reserved space below which none are given */
+
+  KERNEL_PAGES = HEAP_PAGE / KERNEL_PAGE, /* of a heap page */
 };
 static const uint64_t decay_period = 400000000;
 
@@ -26,105 +25,20 @@ struct page_heap_counts page_heap_counts;
 
 static struct {
   struct lock lock;
-  struct page *lists[LISTS];
   uint64_t decay_at;  /* when decay next looks */
   size_t dirty_low;   /* the fewest dirty pages seen in this period */
   size_t purged;      /* pages over the limit that were given back in it and not yet taken again */
   size_t allowance;   /* dirty pages that may stay because such pages were soon taken again */
-  size_t most;        /* the most pages that were ever in use or dirty */
+  size_t most;        /* the most pages that memory ever stood behind */
   size_t spare;       /* pages of runs of large objects that these do not use yet */
   size_t spare_dirty; /* of those, dirty ones */
 } state;
 
 #define counts page_heap_counts
 
-static unsigned list_of(size_t pages) {
-  if (pages < EXACT_LISTS) return (unsigned)pages;
-  unsigned log = 63 - (unsigned)__builtin_clzll(pages); /* at least 6 */
-  unsigned list = EXACT_LISTS + (log - 6) * 4 + ((pages >> (log - 2)) & 3);
-  return list < LISTS ? list : LISTS - 1;
-}
-
-static void set_ends(struct page *run, bool free) {
-  struct page *last = run + run->run - 1;
-  last->run = run->run;
-  run->free = last->free = free;
-}
-
-static void list_add(struct page *run) {
-  struct page **head = &state.lists[list_of(run->run)];
-  run->previous = NULL;
-  run->next = *head;
-  if (*head) (*head)->previous = run;
-  *head = run;
-  set_ends(run, true);
-  atomic_set(&counts.dirty_free, counts.dirty_free + run->dirty);
-}
-
-static void list_remove(struct page *run) {
-  if (run->previous) run->previous->next = run->next;
-  else state.lists[list_of(run->run)] = run->next;
-  if (run->next) run->next->previous = run->previous;
-  run->next = run->previous = NULL;
-  set_ends(run, false);
-  atomic_set(&counts.dirty_free, counts.dirty_free - run->dirty);
-}
-
 /* Free pages left the lists for good: decay may count only on the fewest there were. */
 static void note_low(void) {
   if (counts.dirty_free < state.dirty_low) state.dirty_low = counts.dirty_free;
-}
-
-/* Makes a run free, joined with its free neighbours. */
-static void add_coalesced(struct page *run) {
-  size_t first = page_index(run), end = first + run->run;
-  if (end < heap.top && heap.pages[end].free) {
-    struct page *behind = &heap.pages[end];
-    list_remove(behind);
-    run->run += behind->run;
-    run->dirty += behind->dirty;
-  }
-  if (heap.pages[first - 1].free) { /* page 0 is never free */
-    struct page *before = &heap.pages[first - heap.pages[first - 1].run];
-    list_remove(before);
-    before->run += run->run;
-    before->dirty += run->dirty;
-    run = before;
-  }
-  list_add(run);
-}
-
-/* Of the dirty pages of a run those in a part of it. Where they lie is not known: an estimate, but
-   only what is known to be zero has none. */
-static uint32_t dirty_part(const struct page *run, size_t part) {
-  return (uint32_t)(((uint64_t)run->dirty * part + run->run - 1) / run->run);
-}
-
-/* Cuts a run that is in no list to its first `pages` pages; the rest becomes free. */
-static void split(struct page *run, size_t pages) {
-  if (run->run == pages) return;
-  struct page *rest = run + pages;
-  rest->run = run->run - (uint32_t)pages;
-  rest->dirty = dirty_part(run, rest->run);
-  run->dirty = dirty_part(run, pages);
-  run->run = (uint32_t)pages;
-  rest[-1].free = 0;
-  add_coalesced(rest);
-}
-
-static struct page *find_run(size_t pages) {
-  for (unsigned list = list_of(pages); list < LISTS; list++) {
-    struct page *best = NULL;
-    int looked = 0;
-    for (struct page *run = state.lists[list]; run; run = run->next) {
-      if (run->run < pages) continue;
-      if (list < EXACT_LISTS) return run;
-      if (!best || run->run < best->run || (run->run == best->run && run < best)) best = run;
-      if (++looked == 32) break; /* good enough, and bounded */
-    }
-    if (best) return best;
-  }
-  return NULL;
 }
 
 /* Fresh pages from above the top, joined with a free run that ends there. */
@@ -138,7 +52,7 @@ static struct page *grow(size_t pages) {
   size_t first = page_index(run);
   if (pages > heap.page_limit - first || !heap_commit(first + pages)) return NULL;
   run = &heap.pages[first];
-  if (have) list_remove(run);
+  if (have) free_runs_remove(run);
   else run->dirty = 0;
   run->run = (uint32_t)pages;
   atomic_set_release(&heap.top, first + pages);
@@ -154,19 +68,43 @@ static void note_wanted(size_t pages) {
   state.allowance = size_min(state.allowance + 2 * again, state.most);
 }
 
+static size_t purge_to(size_t keep) {
+  size_t purged = free_runs_purge(keep);
+  note_low();
+  return purged;
+}
+
+/* Pages' worth of memory behind what is in use. */
+static size_t backed(void) { return counts.used + state.spare_dirty - counts.holes / KERNEL_PAGES; }
+
+/* How many free pages may stay dirty. */
+static size_t dirty_limit(void) {
+  size_t in_use = backed(), room = state.most - size_min(state.most, in_use);
+  size_t limit = size_max(counts.used / DIRTY_PART, LEAST_DIRTY);
+  return size_max(limit, size_min(state.allowance, room));
+}
+
+/* More is in use than before. Where that was no dirty page, another one goes for it before more is
+   resident than ever was. */
+static void note_growth(void) {
+  size_t limit = dirty_limit();
+  if (counts.dirty_free > limit) purge_to(limit - limit / 8);
+  state.most = size_max(state.most, backed() + counts.dirty_free);
+}
+
 static void count_used(size_t pages) {
   atomic_set(&counts.used, counts.used + pages);
   if (counts.used > counts.peak) counts.peak = counts.used;
-  state.most = size_max(state.most, counts.used + counts.dirty_free + state.spare_dirty);
+  note_growth();
 }
 
 /* A run in no list, of which so many pages are to be used and the rest are spare. `dirty` tells
    whether its memory may hold old contents. */
 static struct page *take(size_t pages, size_t spare) {
-  struct page *run = find_run(pages + spare);
+  struct page *run = free_runs_find(pages + spare);
   if (run) {
-    list_remove(run);
-    split(run, pages + spare);
+    free_runs_remove(run);
+    free_runs_split(run, pages + spare);
   } else {
     run = grow(pages + spare);
     if (!run) return NULL;
@@ -178,46 +116,14 @@ static struct page *take(size_t pages, size_t spare) {
   return run;
 }
 
-/* The kernel pages that lie wholly inside. All zero: nothing lives here. */
-static void purge_inner(const void *begin, const void *end) {
-  uintptr_t from = round_up((uintptr_t)begin, KERNEL_PAGE),
-            to = (uintptr_t)end & ~(KERNEL_PAGE - 1ul);
-  if (from < to) port_purge((void *)from, to - from);
-}
-
-static size_t purge_run(struct page *run) {
-  uintptr_t address = page_address(run);
-  size_t size = (size_t)run->run * HEAP_PAGE;
-  if (!port_purge((void *)address, size)) return 0;
-  size_t first = page_index(run), end = first + run->run;
-  purge_inner(state_at(address), state_at(address) + (size_t)run->run * PAGE_GRANULES);
-  purge_inner(heap.allocated[first], heap.allocated[end]);
-  purge_inner(heap.marked[first], heap.marked[end]);
-  atomic_set(&counts.dirty_free, counts.dirty_free - run->dirty);
-  run->dirty = 0;
-  return size;
-}
-
-static size_t purge_to(size_t keep) {
-  size_t purged = 0;
-  if (WITHOUT(give_back)) return 0;
-  for (unsigned list = LISTS; list-- > 1 && counts.dirty_free > keep;)
-    for (struct page *run = state.lists[list]; run && counts.dirty_free > keep; run = run->next)
-      if (run->dirty) purged += purge_run(run);
-  note_low();
-  return purged;
-}
-
 /* A run of which so many pages were used and so many of the others are dirty. */
 static void give_back(struct page *run, size_t used, size_t dirty) {
   atomic_set(&counts.used, counts.used - used);
   state.spare -= run->run - used;
   state.spare_dirty -= dirty;
   run->dirty = (uint32_t)(used + dirty);
-  add_coalesced(run);
-  size_t limit = size_max(counts.used / DIRTY_PART, LEAST_DIRTY);
-  limit = size_max(limit, size_min(state.allowance, state.most - counts.used));
-  size_t before = counts.dirty_free;
+  free_runs_add(run);
+  size_t limit = dirty_limit(), before = counts.dirty_free;
   if (before <= limit) return;
   purge_to(limit / 2);
   state.purged += before - counts.dirty_free;
@@ -248,6 +154,7 @@ struct page *page_heap_span(unsigned class) {
   if (page) {
     size_t first = page_index(page);
     clear_descriptor(page);
+    page->dirty = 0;
     page->class = (uint8_t) class;
     page->size = c->size;
     page->reciprocal = c->reciprocal;
@@ -273,7 +180,25 @@ void page_heap_release_span(struct page *page) {
   forget(page);
   for (unsigned w = 0; w < page->words; w++) page_allocated(page)[w] = 0;
   atomic_set(&page->full, 0);
+  counts.holes -= page->purged;
   give_back(page, page->run, 0);
+  lock_release(&state.lock);
+}
+
+void page_heap_note_holes(struct page *page, size_t holes) {
+  lock_acquire(&state.lock);
+  counts.holes += holes - page->purged;
+  page->purged = (uint8_t)holes;
+  lock_release(&state.lock);
+}
+
+void page_heap_fill_holes(struct page *page) {
+  page->dirty = 0;
+  if (!page->purged) return;
+  lock_acquire(&state.lock);
+  counts.holes -= page->purged;
+  page->purged = 0;
+  note_growth();
   lock_release(&state.lock);
 }
 
@@ -311,14 +236,15 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
   if (page) {
     if (extra) {
       size_t ahead = (round_up(page_address(page), alignment) - page_address(page)) / HEAP_PAGE;
-      split(page, ahead + pages);
+      free_runs_split(page, ahead + pages);
       if (ahead) {
         struct page *aligned = page + ahead;
+        aligned->free = 0; /* left from when a run began or ended here */
         aligned->run = (uint32_t)pages;
-        aligned->dirty = dirty_part(page, pages);
-        page->dirty = dirty_part(page, ahead);
+        aligned->dirty = free_runs_dirty_part(page, pages);
+        page->dirty = free_runs_dirty_part(page, ahead);
         page->run = (uint32_t)ahead;
-        list_add(page);
+        free_runs_add(page);
         page = aligned;
       }
       atomic_set(&counts.used, counts.used - extra);
@@ -348,7 +274,7 @@ struct page *page_heap_large_growing(size_t bytes) {
   struct page *page = take(pages, spare);
   if (!page && spare) page = take(pages, 0);
   if (page) {
-    page->dirty = dirty_part(page, page->run - pages);
+    page->dirty = free_runs_dirty_part(page, page->run - pages);
     state.spare_dirty += page->dirty;
     set_up_large(page, bytes);
   }
@@ -388,8 +314,8 @@ static bool extend_large(struct page *page, size_t pages) {
   size_t room = page->run, end = page_index(page) + room, more = pages - room;
   struct page *behind = &heap.pages[end];
   if (end < heap.top && behind->free && behind->run >= more) {
-    list_remove(behind);
-    split(behind, more);
+    free_runs_remove(behind);
+    free_runs_split(behind, more);
     if (UNLIKELY(state.purged)) note_wanted(more - behind->dirty);
   } else if (end == heap.top && more <= heap.page_limit - heap.top &&
              heap_commit(heap.top + more)) {

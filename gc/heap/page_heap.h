@@ -1,11 +1,9 @@
 /* page_heap.h: hands out runs of heap pages and takes them back.
 
-   Free runs are coalesced with their neighbours and kept in lists by length: exact up to 63
-   pages, then four lists a doubling. What was written stays dirty until it is purged; a run knows
-   how many of its pages are dirty, not which. When dirty free pages exceed an eighth of what is in
-   use (at least 2 MiB), the longest runs are given back to the kernel, and the rest after a while
-   without use (page_heap_decay). What is given back and soon wanted again lets as much more stay
-   dirty from then on, up to the most that was ever resident; decay halves that, too.
+   When dirty free pages exceed an eighth of what is in use (at least 2 MiB), the longest runs are
+   given back to the kernel, and the rest after a while without use (page_heap_decay). What is given
+   back and soon wanted again lets as much more stay dirty from then on, as long as no more memory
+   is resident than ever was; decay halves that, too.
 
    All state belongs to one lock, taken with signals blocked. */
 #ifndef RECLAIM_PAGE_HEAP_H
@@ -19,6 +17,7 @@ struct page_heap_counts {
   size_t dirty_free; /* free, but still backed by memory as far as we know */
   size_t large;      /* of used: in large objects */
   size_t peak;       /* the most ever used */
+  size_t holes;      /* kernel pages, not heap pages: given back inside of spans in use */
   size_t cell_bytes; /* taken out of spans less put back, those waiting in buffers included:
                         counted by whoever takes and puts back, a buffer's worth at a time */
 };
@@ -34,6 +33,11 @@ static inline size_t page_heap_filled(void) {
    clear for valid cells. NULL: out of memory or address space. */
 HIDDEN struct page *page_heap_span(unsigned class);
 HIDDEN void page_heap_release_span(struct page *page);
+/* So many kernel pages of a span that is not current were given back, earlier ones included. By
+   its owner. */
+HIDDEN void page_heap_note_holes(struct page *page, size_t holes);
+/* The span is to be filled again: from now on all of it counts as resident. By its owner. */
+HIDDEN void page_heap_fill_holes(struct page *page);
 
 /* A large object of at least `bytes` in a run of its own, `alignment` in bytes (a power of two).
    Its size is counted in kernel pages, so that little more is scanned than was asked for. Its
@@ -43,8 +47,8 @@ HIDDEN struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero);
    not counted as used: its run is longer than its size tells, and its cell takes all of it. */
 HIDDEN struct page *page_heap_large_growing(size_t bytes);
 HIDDEN void page_heap_release_large(struct page *page);
-/* A large object that is not live any more and stays with its owner: it was found dead, perhaps, yet
-   freed by the program, which had hidden its pointer. */
+/* A large object that is not live any more and stays with its owner: it was found dead, perhaps,
+   yet freed by the program, which had hidden its pointer. */
 HIDDEN void page_heap_forget_sweep(struct page *page);
 /* Grows or shrinks a large object where it stands. False: no room behind it. */
 HIDDEN bool page_heap_resize_large(struct page *page, size_t bytes);

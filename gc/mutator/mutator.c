@@ -79,7 +79,7 @@ static struct page *next_page(struct mutator *mutator, unsigned class) {
     page = fresh_page(mutator, class);
     if (page) page_sweep_if_due(page);
   }
-  if (page) page->purged = 0;
+  if (page) page_heap_fill_holes(page);
   return mutator->current[class] = page;
 }
 

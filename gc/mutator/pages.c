@@ -128,8 +128,9 @@ void pages_drain_returned(struct mutator *mutator) {
  */
 
 /* Gives whole free kernel pages of a nearly empty heap page back. Free cells hold no links, so
-   it is enough to claim their bits for the moment: no other thread can then take them. */
-static void purge_inside(struct page *page) {
+   it is enough to claim their bits for the moment: no other thread can then take them. Returns how
+   many are given back. */
+static size_t purge_inside(struct page *page) {
   uint64_t mine[PAGE_WORDS] = {0};
   uint64_t *allocated = page_allocated(page);
   for (unsigned w = 0; w < page->words; w++) {
@@ -138,7 +139,7 @@ static void purge_inside(struct page *page) {
     mine[w] = free;
   }
   size_t size = page->size, kernel_pages = HEAP_PAGE * page->run / KERNEL_PAGE;
-  size_t begin = 0, length = 0;
+  size_t begin = 0, length = 0, holes = 0;
   for (size_t k = 0; k <= kernel_pages; k++) {
     bool empty = k < kernel_pages;
     for (size_t c = k * KERNEL_PAGE / size;
@@ -149,12 +150,22 @@ static void purge_inside(struct page *page) {
       length++;
     } else if (length) {
       port_purge((void *)(page_address(page) + begin * KERNEL_PAGE), length * KERNEL_PAGE);
+      holes += length;
       length = 0;
     }
   }
   for (unsigned w = 0; w < page->words; w++)
     if (mine[w]) __atomic_fetch_and(&allocated[w], ~mine[w], __ATOMIC_SEQ_CST);
-  page->purged = 1;
+  return holes;
+}
+
+/* Gives holes back in a page that is not current, when it has been used since that was last done,
+   or half of what was then in use is free now. */
+static void purge_holes(struct page *page, unsigned free) {
+  unsigned in_use = page->cells - free;
+  if (page->dirty && in_use * 2 >= page->dirty) return;
+  page->dirty = in_use + 1;
+  page_heap_note_holes(page, purge_inside(page));
 }
 
 /* Heap pages' worth of free cells in pages that are taken. */
@@ -171,10 +182,12 @@ static void trim_sparse(struct mutator *mutator, unsigned class) {
   struct page **link = &mutator->sparse[class], *page;
   while ((page = *link)) {
     page_sweep_if_due(page);
-    if (page_free_cells(page) == page->cells) {
+    unsigned free = page_free_cells(page);
+    if (free == page->cells) {
       *link = page->next;
       page_heap_release_span(page);
     } else {
+      purge_holes(page, free);
       link = &page->next;
     }
   }
@@ -196,7 +209,7 @@ static void trim_queue(struct mutator *mutator, unsigned class) {
     if (free == page->cells) {
       page_heap_release_span(page);
     } else {
-      if (!page->purged) purge_inside(page);
+      purge_holes(page, free);
       push_sparse(mutator, page);
     }
   }
@@ -216,23 +229,17 @@ void mutator_trim(struct mutator *mutator) {
   pages_end();
 }
 
-static void purge_holes(struct page *page) {
-  if (page->purged) return;
-  page_sweep_if_due(page);
-  if (page_free_cells(page) * page->size >= KERNEL_PAGE) purge_inside(page);
-}
-
 void mutator_purge_holes(struct mutator *mutator) {
   pages_begin();
   for (uint64_t set = mutator->used; set;) {
     unsigned class = next_class(&set);
     if (size_classes[class].size < HOLES_LEAST) continue;
-    struct page *page = mutator->current[class];
-    if (page) {
-      purge_holes(page);
-      page->purged = 0; /* it goes on being filled */
+    if (mutator->current[class]) purge_inside(mutator->current[class]);
+    for (struct page *page = mutator->queue[class].head; page; page = page->next) {
+      page_sweep_if_due(page);
+      unsigned free = page_free_cells(page);
+      if (free * page->size >= KERNEL_PAGE) purge_holes(page, free);
     }
-    for (page = mutator->queue[class].head; page; page = page->next) purge_holes(page);
   }
   pages_end();
 }

@@ -265,6 +265,22 @@ Test(page_heap, clean_and_dirty_neighbours_make_a_dirty_run) {
   cr_expect_eq(page_heap_counts.dirty_free, 0);
 }
 
+Test(page_heap, a_dirty_run_goes_before_a_clean_one) {
+  bool zero;
+  struct page *clean = unit_large(10, GRANULE, &zero);
+  unit_large(1, GRANULE, &zero);
+  page_heap_release_large(clean);
+  page_heap_purge(0);
+  struct page *dirty = unit_large(20, GRANULE, &zero);
+  unit_large(1, GRANULE, &zero); /* of the clean ones, and keeps the two apart */
+  page_heap_release_large(dirty);
+  cr_expect_eq(unit_large(10, GRANULE, &zero), dirty, "though the clean one would just fit");
+  cr_expect_eq(unit_large(5, GRANULE, &zero), dirty + 10);
+  cr_expect_eq(page_heap_counts.dirty_free, 5);
+  cr_expect_eq(unit_large(6, GRANULE, &zero), clean + 1);
+  cr_expect(zero);
+}
+
 Test(page_heap, free_memory_beyond_what_is_used_goes_back_by_itself) {
   bool zero;
   struct page *kept = unit_large(40, GRANULE, &zero);
@@ -307,6 +323,21 @@ Test(page_heap, memory_that_is_wanted_again_each_time_stays) {
   for (unsigned i = 1; i < 20; i++) page_heap_decay(i * (second + 1));
   cr_expect_eq(page_heap_counts.dirty_free, 0, "unless it is left alone");
   cr_expect(rounds_of_a_peak(1) > 0, "and that begins anew");
+}
+
+/* What stayed dirty because it was wanted again makes room where it cannot serve. */
+Test(page_heap, no_more_is_resident_than_ever_was_where_dirty_runs_are_too_short) {
+  bool zero;
+  for (int round = 0; round < 3; round++) page_heap_release_large(unit_large(400, GRANULE, &zero));
+  cr_assert_eq(page_heap_counts.dirty_free, 400, "it was wanted again each time");
+  struct page *page[100];
+  for (int i = 0; i < 100; i++) page[i] = unit_large(4, GRANULE, &zero);
+  for (int i = 0; i < 100; i += 2) page_heap_release_large(page[i]);
+  cr_assert_eq(page_heap_counts.dirty_free, 200);
+  for (int i = 0; i < 3; i++) unit_large(50, GRANULE, &zero);
+  cr_expect_eq(page_heap_counts.used, 350);
+  cr_expect_leq(page_heap_counts.used + page_heap_counts.dirty_free, 400);
+  cr_expect_gt(page_heap_counts.dirty_free, 30, "and no less than that asks for");
 }
 
 Test(page_heap, decay_purges_what_nobody_wanted_for_a_period) {

@@ -98,23 +98,54 @@ Test(pages, trimming_gives_the_free_parts_of_nearly_empty_pages_back) {
     if (i % 32) put(mutator, class, cells[i]);
   mutator_flush_buffers(mutator);
   mutator_trim(mutator);
-  size_t resident = 0, looked = 0;
+  size_t resident = 0, looked = 0, holes = 0;
   for (size_t p = 1; p < heap.top; p++) {
     unsigned char map[HEAP_PAGE / KERNEL_PAGE];
     if (heap.pages[p].class != class || !heap.pages[p].purged) continue;
     looked++;
     mincore((void *)page_address(&heap.pages[p]), HEAP_PAGE, map);
     for (size_t k = 0; k < sizeof map; k++) resident += map[k] & 1;
+    holes += heap.pages[p].purged;
   }
   cr_expect(looked >= 2);
+  cr_expect_eq(page_heap_counts.holes, holes);
+  cr_expect_eq(looked * HEAP_PAGE / KERNEL_PAGE - holes, resident, "they are counted rightly");
   cr_expect(resident <= looked * 6, "%zu kernel pages of %zu heap pages", resident, looked);
   for (unsigned i = 0; i < count; i += 32)
     for (size_t b = 0; b < size; b++)
       cr_assert_eq(((uint8_t *)cells[i])[b], i % 250 + 1, "cell %u was harmed", i);
   for (unsigned i = 0; i < count; i++)
     if (i % 32) cr_assert(take(mutator, class));
+  cr_expect_eq(page_heap_counts.holes, 0, "all are in use again");
   expect_sound();
   free(cells);
+}
+
+Test(pages, trimming_again_gives_back_what_has_become_free_since) {
+  struct mutator *mutator = mutator_adopt();
+  const unsigned class = size_class_of(1000);
+  const size_t count = size_classes[class].cells * 8u;
+  for (size_t i = 0; i < count; i++) cells[i] = take(mutator, class);
+  for (size_t i = 0; i < count; i++)
+    if (i % 8) put(mutator, class, cells[i]);
+  mutator_flush_buffers(mutator);
+  mutator_trim(mutator);
+  size_t holes = page_heap_counts.holes, used = page_heap_counts.used;
+  cr_expect_gt(holes, used * HEAP_PAGE / KERNEL_PAGE / 4);
+  mutator_trim(mutator);
+  cr_expect_eq(page_heap_counts.holes, holes);
+  for (size_t i = 0; i < count; i += 8)
+    if (i % 32) put(mutator, class, cells[i]);
+  mutator_flush_buffers(mutator);
+  mutator_trim(mutator);
+  cr_expect_eq(page_heap_counts.used, used);
+  cr_expect_gt(page_heap_counts.holes, holes * 5 / 4, "%zu, before %zu", page_heap_counts.holes,
+               holes);
+  for (size_t i = 0; i < count; i += 32) put(mutator, class, cells[i]);
+  mutator_orphan(mutator);
+  expect_all_memory_back();
+  cr_expect_eq(page_heap_counts.holes, 0);
+  expect_sound();
 }
 
 Test(pages, holes_in_pages_that_stay_in_use_are_given_back) {
