@@ -6,7 +6,13 @@
 struct size_class size_classes[CLASS_COUNT];
 uint8_t size_class_table[SMALL_LIMIT / GRANULE];
 
-enum { LEAST_CELLS = 32, MOST_PAGES = 8, BUFFER_BYTES = 65536 };
+enum {
+  LEAST_CELLS = 32,
+  MOST_PAGES = 8,
+  BUFFER_BYTES = 65536,
+  LEAST_SLACK = 1024, /* powers of two that have a class for requests of just so many bytes */
+  MOST_SLACK = 4096,
+};
 
 static void define(unsigned class, uint32_t size) {
   struct size_class *c = &size_classes[class];
@@ -23,8 +29,10 @@ static void define(unsigned class, uint32_t size) {
 void size_class_init(void) {
   unsigned class = 1;
   for (uint32_t size = 16; size <= 128; size += 16) define(class ++, size);
-  for (uint32_t size = 128; size < SMALL_LIMIT; size *= 2)
+  for (uint32_t size = 128; size < SMALL_LIMIT; size *= 2) {
     for (uint32_t quarter = 1; quarter <= 4; quarter++) define(class ++, size + size / 4 * quarter);
+    if (size * 2 >= LEAST_SLACK && size * 2 <= MOST_SLACK) define(class ++, size * 2 + GRANULE);
+  }
   CHECK(class == CLASS_SMALL_END);
   class = 1;
   for (uint32_t i = 0; i < SMALL_LIMIT / GRANULE; i++) {

@@ -32,6 +32,11 @@ Test(size_class, powers_of_two_are_classes_up_to_the_limit) { /* allocate_aligne
     cr_expect_eq(size_classes[size_class_of(size - 1)].size, size);
 }
 
+Test(size_class, of_powers_of_two_that_are_frequent_little_is_wasted) {
+  for (size_t size = 1024; size <= 4096; size *= 2)
+    cr_expect_eq(size_classes[size_class_of(size)].size, size + GRANULE);
+}
+
 Test(size_class, a_span_holds_as_many_cells_as_fit) {
   for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
     const struct size_class *c = &size_classes[class];
