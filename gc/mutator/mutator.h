@@ -40,12 +40,13 @@ struct mutator {
   struct page *current[CLASS_SMALL_END];
   struct page_queue queue[CLASS_SMALL_END];
   struct page *sparse[CLASS_SMALL_END]; /* nearly empty ones, the newest first */
-  uint64_t used;         /* the classes ever used: what belongs to others was never touched */
+  uint64_t used; /* the classes ever used: what belongs to others was never touched */
   struct page *large[LARGE_KEPT]; /* large objects that wait (large.h); NULL: none */
   struct page *returned; /* Treiber stack: pushed by any thread, taken whole by the owner */
   struct mutator *next;  /* in the list of all */
   struct mutator *next_orphan;
   uint32_t busy; /* in a slow path: a handler must not use this mutator */
+  uint32_t warm; /* an orphan that kept its current pages (orphans.c) */
   uint32_t spans_taken;
   uint32_t trim_due; /* set by any thread: look for empty pages at the next change of page */
   size_t unfilled;   /* heap pages' worth of free cells, the fewest since the last such look */

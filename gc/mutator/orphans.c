@@ -10,6 +10,8 @@
 enum {
   TRIM_ORPHANS = 64, /* trimmed after a cycle, at most */
   PURGE_CLASSES = 4, /* buffers of so many classes are worth a system call */
+  WARM_ORPHANS = 4,  /* that keep the pages they were filling, ... */
+  WARM_PAGES = 8,    /* ... so many each at most, until the next cycle */
 };
 
 static struct {
@@ -17,6 +19,7 @@ static struct {
   struct mutator *all;
   struct mutator *orphans;
   struct mutator *heir; /* the collector's, of what was idle threads' */
+  unsigned warm;        /* of the orphans */
 } state;
 
 static void start_small(struct mutator *mutator) {
@@ -29,6 +32,8 @@ static struct mutator *take_orphan(void) {
   if (!mutator) return NULL;
   state.orphans = mutator->next_orphan;
   mutator->next_orphan = NULL;
+  state.warm -= mutator->warm;
+  mutator->warm = 0;
   start_small(mutator);
   return mutator;
 }
@@ -66,15 +71,19 @@ struct page *orphans_take_page(struct mutator *mutator, unsigned class) {
   return page;
 }
 
-/* Leaves nothing in the buffers, and no page that is current. */
-static void empty(struct mutator *mutator) {
-  mutator_flush_buffers(mutator);
+static void unset_current(struct mutator *mutator) {
   for (uint64_t set = mutator->used; set;) {
     unsigned class = next_class(&set);
     struct page *page = mutator->current[class];
     mutator->current[class] = NULL;
     if (page) pages_enqueue(mutator, page);
   }
+}
+
+/* Leaves nothing in the buffers, and no page that is current. */
+static void empty(struct mutator *mutator) {
+  mutator_flush_buffers(mutator);
+  unset_current(mutator);
   pages_drain_returned(mutator);
 }
 
@@ -146,6 +155,7 @@ void mutator_bequeath(void) {
     if (!(orphan = mutator_adopt())) break;
     move_pages(state.heir, orphan, SIZE_MAX);
     state.heir->used = 0;
+    unset_current(orphan);
     mutator_trim(orphan);
     *end = orphan;
     end = &orphan->next_orphan;
@@ -163,12 +173,27 @@ void mutator_bequeath(void) {
   pages_end();
 }
 
+/* Where threads come and go, the next one goes on with the pages of the last: to give them back and
+   take them again would cost more than all else that we do for a short thread. */
+static bool keeps_current(const struct mutator *mutator) {
+  unsigned pages = 0;
+  for (uint64_t set = mutator->used; set;) {
+    const struct page *page = mutator->current[next_class(&set)];
+    if (page) pages += page->run;
+  }
+  return pages <= WARM_PAGES && atomic_get(&state.warm) < WARM_ORPHANS;
+}
+
 void mutator_orphan(struct mutator *mutator) {
   pages_begin();
-  empty(mutator);
+  mutator_flush_buffers(mutator);
+  bool warm = keeps_current(mutator);
+  if (!warm) unset_current(mutator);
   mutator_trim(mutator);
   mutator->busy = 0; /* it may have been abandoned in a slow path */
   lock_acquire(&state.lock);
+  mutator->warm = warm;
+  atomic_set(&state.warm, state.warm + warm);
   add_orphan(mutator);
   lock_release(&state.lock);
   pages_end();
@@ -220,6 +245,7 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
   bool lost = false, busy = false;
   for (size_t i = 0; i < count; i++) busy |= kept[i] && kept[i]->busy;
   state.orphans = NULL;
+  state.warm = 0;
   for (struct mutator *m = state.all; m; m = m->next) {
     bool mine = m == state.heir; /* it is empty when no cycle runs */
     for (size_t i = 0; i < count; i++) mine |= kept[i] == m;
@@ -232,7 +258,7 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
       m->sparse[class] = NULL;
     }
     m->returned = NULL;
-    m->busy = 0;
+    m->busy = m->warm = 0;
     m->next_orphan = state.orphans;
     state.orphans = m;
     lost = true;

@@ -10,7 +10,8 @@
 
 /* A mutator to own: an orphan with its pages, or a new one. NULL: out of memory. */
 HIDDEN struct mutator *mutator_adopt(void);
-/* Empties its buffers, releases its empty pages and leaves the rest to adopt. */
+/* Empties its buffers, releases its empty pages and leaves the rest to adopt. A few orphans keep
+   the few pages they were filling, empty or not, until the next cycle. */
 HIDDEN void mutator_orphan(struct mutator *mutator);
 
 /* A page of a class of a dead thread that nobody adopted. NULL: there is none. */

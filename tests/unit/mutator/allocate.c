@@ -324,6 +324,6 @@ Test(allocate, after_the_end_of_a_thread) {
   pthread_create(&thread, NULL, after_the_end, NULL);
   pthread_join(thread, &complaint);
   cr_expect_null(complaint, "%s", (char *)complaint);
-  mutator_orphan(mutator_adopt());
+  mutator_bequeath();
   cr_expect_eq(page_heap_counts.used, 0);
 }

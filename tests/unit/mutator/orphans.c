@@ -125,6 +125,31 @@ Test(orphans, one_that_was_never_used_touches_no_memory_of_its_buffers) {
   cr_expect_leq(pages, 4, "%u pages", pages);
 }
 
+Test(orphans, a_few_keep_the_few_pages_they_were_filling_until_a_cycle) {
+  enum { MANY = 20, ALL = 8 };
+  static struct mutator *mutators[MANY];
+  for (int i = 0; i < MANY; i++) mutators[i] = mutator_adopt();
+  for (int i = 0; i < MANY; i++)
+    for (unsigned class = 1; class <= (i ? ALL : 2 * ALL); class ++)
+      put(mutators[i], class, take(mutators[i], class));
+  mutator_orphan(mutators[0]);
+  cr_expect_eq(page_heap_counts.used, (MANY - 1) * ALL, "those of one that had many go");
+  for (int i = 1; i < MANY; i++) mutator_orphan(mutators[i]);
+  cr_expect_eq(page_heap_counts.used, 4 * ALL);
+  cr_expect_eq(mutator_buffered_bytes(), 0);
+  struct mutator *next = mutator_adopt();
+  for (unsigned class = 1; class <= 2 * ALL; class ++) {
+    cells[class] = take(next, class);
+    cr_expect_eq(page_heap_counts.used, 4 * ALL + (class > ALL ? class - ALL : 0));
+  }
+  mutator_bequeath();
+  cr_expect_eq(page_heap_counts.used, 2 * ALL, "only those of the living are left");
+  for (unsigned class = 1; class <= 2 * ALL; class ++) put(next, class, cells[class]);
+  mutator_orphan(next);
+  expect_all_memory_back();
+  expect_sound();
+}
+
 Test(orphans, pages_of_an_orphan_serve_others) {
   struct mutator *dead = mutator_adopt(), *mine = mutator_adopt();
   take(dead, 3);

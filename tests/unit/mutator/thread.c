@@ -206,6 +206,8 @@ Test(thread, records_and_mutators_are_reused) {
     if (!first) first = record;
     cr_assert_eq(record, first);
   }
+  cr_expect_eq(page_heap_counts.used, 1, "the page that the next one is to fill");
+  mutator_bequeath();
   cr_expect_eq(page_heap_counts.used, 0);
 }
 
