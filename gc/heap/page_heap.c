@@ -7,6 +7,7 @@
 #include "heap/free_runs.h"
 
 enum {
+  BULK = 64,        /* pages of a block that makes no other pages go */
   LEAST_DIRTY = 32, /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
   DIRTY_PART = 8,   /* ... so large a part of what is */
 
@@ -84,18 +85,19 @@ static size_t dirty_limit(void) {
   return size_max(limit, size_min(state.allowance, room));
 }
 
-/* More is in use than before. Where that was no dirty page, another one goes for it before more is
-   resident than ever was. */
-static void note_growth(void) {
+/* More is in use than before, by so many pages. Where those were not dirty, others go for them
+   before more is resident than ever was. But blocks of many pages come and go, and each would then
+   be paid for page by page, coming and going. */
+static void note_growth(size_t pages) {
   size_t limit = dirty_limit();
-  if (counts.dirty_free > limit) purge_to(limit - limit / 8);
+  if (pages < BULK && counts.dirty_free > limit) purge_to(limit - limit / 8);
   state.most = size_max(state.most, backed() + counts.dirty_free);
 }
 
 static void count_used(size_t pages) {
   atomic_set(&counts.used, counts.used + pages);
   if (counts.used > counts.peak) counts.peak = counts.used;
-  note_growth();
+  note_growth(pages);
 }
 
 /* A run in no list, of which so many pages are to be used and the rest are spare. `dirty` tells
@@ -198,7 +200,7 @@ void page_heap_fill_holes(struct page *page) {
   lock_acquire(&state.lock);
   counts.holes -= page->purged;
   page->purged = 0;
-  note_growth();
+  note_growth(0);
   lock_release(&state.lock);
 }
 

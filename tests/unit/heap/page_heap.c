@@ -334,10 +334,24 @@ Test(page_heap, no_more_is_resident_than_ever_was_where_dirty_runs_are_too_short
   for (int i = 0; i < 100; i++) page[i] = unit_large(4, GRANULE, &zero);
   for (int i = 0; i < 100; i += 2) page_heap_release_large(page[i]);
   cr_assert_eq(page_heap_counts.dirty_free, 200);
-  for (int i = 0; i < 3; i++) unit_large(50, GRANULE, &zero);
+  for (int i = 0; i < 15; i++) unit_large(10, GRANULE, &zero);
   cr_expect_eq(page_heap_counts.used, 350);
   cr_expect_leq(page_heap_counts.used + page_heap_counts.dirty_free, 400);
   cr_expect_gt(page_heap_counts.dirty_free, 30, "and no less than that asks for");
+}
+
+/* Were they to, a program that replaces such blocks would pay for each page of each. */
+Test(page_heap, blocks_of_many_pages_make_no_others_go) {
+  bool zero;
+  struct page *page[100];
+  for (int round = 0; round < 3; round++) page_heap_release_large(unit_large(400, GRANULE, &zero));
+  for (int i = 0; i < 100; i++) page[i] = unit_large(4, GRANULE, &zero);
+  for (int i = 0; i < 100; i += 2) page_heap_release_large(page[i]);
+  cr_assert_eq(page_heap_counts.dirty_free, 200);
+  struct page *block = unit_large(150, GRANULE, &zero);
+  cr_expect_eq(page_heap_counts.used, 350);
+  cr_expect_eq(page_heap_counts.dirty_free, 200);
+  page_heap_release_large(block);
 }
 
 Test(page_heap, decay_purges_what_nobody_wanted_for_a_period) {
