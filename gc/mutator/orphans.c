@@ -175,25 +175,28 @@ void mutator_bequeath(void) {
 
 /* Where threads come and go, the next one goes on with the pages of the last: to give them back and
    take them again would cost more than all else that we do for a short thread. */
-static bool keeps_current(const struct mutator *mutator) {
+static bool keep_current(const struct mutator *mutator) {
   unsigned pages = 0;
   for (uint64_t set = mutator->used; set;) {
     const struct page *page = mutator->current[next_class(&set)];
     if (page) pages += page->run;
   }
-  return pages <= WARM_PAGES && atomic_get(&state.warm) < WARM_ORPHANS;
+  if (pages > WARM_PAGES) return false;
+  lock_acquire(&state.lock);
+  bool keep = state.warm < WARM_ORPHANS;
+  state.warm += keep;
+  lock_release(&state.lock);
+  return keep;
 }
 
 void mutator_orphan(struct mutator *mutator) {
   pages_begin();
   mutator_flush_buffers(mutator);
-  bool warm = keeps_current(mutator);
-  if (!warm) unset_current(mutator);
+  mutator->warm = keep_current(mutator);
+  if (!mutator->warm) unset_current(mutator);
   mutator_trim(mutator);
   mutator->busy = 0; /* it may have been abandoned in a slow path */
   lock_acquire(&state.lock);
-  mutator->warm = warm;
-  atomic_set(&state.warm, state.warm + warm);
   add_orphan(mutator);
   lock_release(&state.lock);
   pages_end();
