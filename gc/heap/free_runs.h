@@ -16,8 +16,9 @@ HIDDEN struct page *free_runs_find(size_t pages);
 HIDDEN void free_runs_remove(struct page *run);
 /* Cuts a run that is in no list to its first `pages` pages; the rest becomes free. */
 HIDDEN void free_runs_split(struct page *run, size_t pages);
-/* Gives dirty free pages back to the kernel until at most `keep` are left, the longest runs first;
-   the bytes given back. Their states and bitmaps go along: nothing lives there. */
+/* Gives dirty free pages back to the kernel until at most `keep` are left, mostly dirty runs first
+   and of these the longest; the bytes given back, 0 also when it refuses. Their states and bitmaps
+   go along: nothing lives there. */
 HIDDEN size_t free_runs_purge(size_t keep);
 
 /* Of the dirty pages of a run those in a part of it. Where they lie is not known: an estimate, but

@@ -65,11 +65,14 @@ struct page {
   uint8_t has_pinned;
   uint8_t rescan; /* marking: a marked object of it did not fit on the mark stack */
   uint8_t purged; /* kernel pages of free cells that were given back since it was last used */
-  uint32_t dirty; /* a free run: so many of its pages may hold something; 0: it is all zeros. A
-                     large object: so many of its spare pages did when it was made. A span: one more
-                     than the cells in use when its holes were last given back, 0: were not */
-  uint16_t scan;  /* refill: next bitmap word; owner only */
-  uint16_t skip;  /* refill: cells left out of the first word (colouring); owner only */
+  union {
+    uint32_t dirty; /* a free run: so many of its pages may hold something; 0: it is all zeros. A
+                       large object: so many of its spare pages did when it was made */
+    uint32_t purged_at; /* a span: one more than the cells in use when its free kernel pages were
+                           last given back; 0: not since it was last used */
+  };
+  uint16_t scan; /* refill: next bitmap word; owner only */
+  uint16_t skip; /* refill: cells left out of the first word (colouring); owner only */
   struct mutator *owner;
   struct page *next; /* in the owner's queue or stack; in a list of free runs */
   struct page *previous;

@@ -31,6 +31,7 @@ static struct {
   size_t purged;      /* pages over the limit that were given back in it and not yet taken again */
   size_t allowance;   /* dirty pages that may stay because such pages were soon taken again */
   size_t most;        /* the most pages that memory ever stood behind */
+  bool refused;       /* in this period the kernel took nothing back: it is locked */
   size_t spare;       /* pages of runs of large objects that these do not use yet */
   size_t spare_dirty; /* of those, dirty ones */
 } state;
@@ -90,7 +91,8 @@ static size_t dirty_limit(void) {
    be paid for page by page, coming and going. */
 static void note_growth(size_t pages) {
   size_t limit = dirty_limit();
-  if (pages < BULK && counts.dirty_free > limit) purge_to(limit - limit / 8);
+  if (pages < BULK && counts.dirty_free > limit && !state.refused)
+    state.refused = !purge_to(limit - limit / 8);
   state.most = size_max(state.most, backed() + counts.dirty_free);
 }
 
@@ -156,7 +158,7 @@ struct page *page_heap_span(unsigned class) {
   if (page) {
     size_t first = page_index(page);
     clear_descriptor(page);
-    page->dirty = 0;
+    page->purged_at = 0;
     page->class = (uint8_t) class;
     page->size = c->size;
     page->reciprocal = c->reciprocal;
@@ -195,7 +197,7 @@ void page_heap_note_holes(struct page *page, size_t holes) {
 }
 
 void page_heap_fill_holes(struct page *page) {
-  page->dirty = 0;
+  page->purged_at = 0;
   if (!page->purged) return;
   lock_acquire(&state.lock);
   counts.holes -= page->purged;
@@ -372,6 +374,7 @@ void page_heap_decay(uint64_t now) {
   state.dirty_low = counts.dirty_free;
   state.purged = 0;
   state.allowance /= 2;
+  state.refused = false;
   atomic_set(&state.decay_at, now + decay_period);
   lock_release(&state.lock);
 }

@@ -3,7 +3,8 @@
    When dirty free pages exceed an eighth of what is in use (at least 2 MiB), the longest runs are
    given back to the kernel, and the rest after a while without use (page_heap_decay). What is given
    back and soon wanted again lets as much more stay dirty from then on, as long as no more memory
-   is resident than ever was; decay halves that, too.
+   is resident than ever was; decay halves that, too. As more is taken into use, runs that do not
+   serve make room in that measure, but not for blocks of 4 MiB and more.
 
    All state belongs to one lock, taken with signals blocked. */
 #ifndef RECLAIM_PAGE_HEAP_H

@@ -163,8 +163,8 @@ static size_t purge_inside(struct page *page) {
    or half of what was then in use is free now. */
 static void purge_holes(struct page *page, unsigned free) {
   unsigned in_use = page->cells - free;
-  if (page->dirty && in_use * 2 >= page->dirty) return;
-  page->dirty = in_use + 1;
+  if (page->purged_at && in_use * 2 >= page->purged_at) return;
+  page->purged_at = in_use + 1;
   page_heap_note_holes(page, purge_inside(page));
 }
 
@@ -229,16 +229,23 @@ void mutator_trim(struct mutator *mutator) {
   pages_end();
 }
 
+/* The free cells of a page, swept, if they can make up a kernel page; else 0. */
+static unsigned free_for_holes(struct page *page) {
+  page_sweep_if_due(page);
+  unsigned free = page_free_cells(page);
+  return free * page->size >= KERNEL_PAGE ? free : 0;
+}
+
 void mutator_purge_holes(struct mutator *mutator) {
   pages_begin();
   for (uint64_t set = mutator->used; set;) {
     unsigned class = next_class(&set);
     if (size_classes[class].size < HOLES_LEAST) continue;
-    if (mutator->current[class]) purge_inside(mutator->current[class]);
-    for (struct page *page = mutator->queue[class].head; page; page = page->next) {
-      page_sweep_if_due(page);
-      unsigned free = page_free_cells(page);
-      if (free * page->size >= KERNEL_PAGE) purge_holes(page, free);
+    struct page *page = mutator->current[class];
+    if (page && free_for_holes(page)) purge_inside(page); /* not counted: it goes on being filled */
+    for (page = mutator->queue[class].head; page; page = page->next) {
+      unsigned free = free_for_holes(page);
+      if (free) purge_holes(page, free);
     }
   }
   pages_end();

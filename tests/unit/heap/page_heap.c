@@ -325,15 +325,21 @@ Test(page_heap, memory_that_is_wanted_again_each_time_stays) {
   cr_expect(rounds_of_a_peak(1) > 0, "and that begins anew");
 }
 
-/* What stayed dirty because it was wanted again makes room where it cannot serve. */
-Test(page_heap, no_more_is_resident_than_ever_was_where_dirty_runs_are_too_short) {
+/* 200 dirty pages that stay because they were wanted again, in runs of 4, of 400 that were resident
+   at most. */
+static void leave_short_dirty_runs(void) {
   bool zero;
-  for (int round = 0; round < 3; round++) page_heap_release_large(unit_large(400, GRANULE, &zero));
-  cr_assert_eq(page_heap_counts.dirty_free, 400, "it was wanted again each time");
   struct page *page[100];
+  for (int round = 0; round < 3; round++) page_heap_release_large(unit_large(400, GRANULE, &zero));
+  cr_assert_eq(page_heap_counts.dirty_free, 400);
   for (int i = 0; i < 100; i++) page[i] = unit_large(4, GRANULE, &zero);
   for (int i = 0; i < 100; i += 2) page_heap_release_large(page[i]);
   cr_assert_eq(page_heap_counts.dirty_free, 200);
+}
+
+Test(page_heap, no_more_is_resident_than_ever_was_where_dirty_runs_are_too_short) {
+  bool zero;
+  leave_short_dirty_runs();
   for (int i = 0; i < 15; i++) unit_large(10, GRANULE, &zero);
   cr_expect_eq(page_heap_counts.used, 350);
   cr_expect_leq(page_heap_counts.used + page_heap_counts.dirty_free, 400);
@@ -343,15 +349,27 @@ Test(page_heap, no_more_is_resident_than_ever_was_where_dirty_runs_are_too_short
 /* Were they to, a program that replaces such blocks would pay for each page of each. */
 Test(page_heap, blocks_of_many_pages_make_no_others_go) {
   bool zero;
-  struct page *page[100];
-  for (int round = 0; round < 3; round++) page_heap_release_large(unit_large(400, GRANULE, &zero));
-  for (int i = 0; i < 100; i++) page[i] = unit_large(4, GRANULE, &zero);
-  for (int i = 0; i < 100; i += 2) page_heap_release_large(page[i]);
-  cr_assert_eq(page_heap_counts.dirty_free, 200);
-  struct page *block = unit_large(150, GRANULE, &zero);
+  leave_short_dirty_runs();
+  unit_large(150, GRANULE, &zero);
   cr_expect_eq(page_heap_counts.used, 350);
   cr_expect_eq(page_heap_counts.dirty_free, 200);
-  page_heap_release_large(block);
+}
+
+/* A program that has locked its memory is not asked for it at each page that it takes. */
+Test(page_heap, what_the_kernel_refused_is_asked_for_once_a_period) {
+  bool zero;
+  leave_short_dirty_runs();
+  size_t bytes = heap.top * HEAP_PAGE;
+  if (mlock((void *)heap.base, bytes) != 0) cr_skip("may not lock %zu bytes", bytes);
+  for (int i = 0; i < 15; i++) unit_large(10, GRANULE, &zero);
+  cr_expect_eq(page_heap_counts.dirty_free, 200, "it is locked");
+  munlock((void *)heap.base, bytes);
+  unit_large(10, GRANULE, &zero);
+  cr_expect_eq(page_heap_counts.dirty_free, 200, "not in this period");
+  const uint64_t second = 1000000000;
+  page_heap_decay(second);
+  unit_large(10, GRANULE, &zero);
+  cr_expect_lt(page_heap_counts.dirty_free, 200);
 }
 
 Test(page_heap, decay_purges_what_nobody_wanted_for_a_period) {
