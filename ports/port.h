@@ -11,6 +11,8 @@
 /* --- CPU (ports/CPU) ------------------------------------------------------------------------ */
 
 #if defined(__x86_64__)
+#include "ports/x86_64/words.h" /* struct port_halves: the filter of the scanning loop */
+
 static inline void port_cpu_relax(void) { __builtin_ia32_pause(); }
 /* Relocations that put a function's address into a table: R_X86_64_JUMP_SLOT and _GLOB_DAT. */
 enum { PORT_RELOCATION_CALL = 7, PORT_RELOCATION_ADDRESS = 6 };
@@ -83,6 +85,13 @@ static inline __attribute__((always_inline)) uintptr_t port_stack_pointer(void) 
    the seventh, for a function that keeps its frame (__builtin_frame_address(0)). */
 #define PORT_SEVENTH_WORD(frame) (((const long *)(frame))[2])
 
+/* Starts a task of this process that runs function(argument) on the stack that ends at stack_top and
+   then ends, with the caller's signal mask and its thread-local memory: the function may use raw
+   system calls only. *alive is the task's id until it has left the stack, then 0; no waker is told.
+   Below zero: none was made. */
+HIDDEN long port_start_helper(void (*function)(void *), void *argument, void *stack_top,
+                              uint32_t *alive);
+
 /* Runs function(argument) in a new process that shares our memory, on the stack that ends at
    stack_top, while the calling thread waits for its end, which raises no signal. The child's id
    (for wait4 with __WALL), or below zero. The function may use raw system calls only. */
@@ -153,6 +162,9 @@ HIDDEN void port_yield(void);
 /* Sleeps while *word == value; 0 nanoseconds: without limit. May return early. */
 HIDDEN void port_futex_wait(uint32_t *word, uint32_t value, uint64_t nanoseconds);
 HIDDEN void port_futex_wake(uint32_t *word, int count);
+/* How many processors the calling thread and the process's cgroup may use, at least 1. Opens files.
+ */
+HIDDEN unsigned port_processors(void);
 
 /* --- signals (ports/linux/stop_signal.c) -------------------------------------------------------
  */
@@ -217,6 +229,9 @@ enum port_trial {
 /* Tries in a child what a cycle calls; *call names the system call that failed. The caller is
    alone here. */
 HIDDEN enum port_trial port_try_calls(void *stack, size_t size, const char **call);
+
+/* Tries in a child what marking with helpers calls besides; the rest of the above holds. */
+HIDDEN bool port_try_helper(void *stack, size_t size);
 
 /* What the program asks for by a number (ports/linux/system_calls.c). */
 enum port_call {

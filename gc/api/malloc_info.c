@@ -29,7 +29,7 @@ static struct census take_census(void) {
   for (size_t i = 1; i < top; i++) {
     const struct page *page = &heap.pages[i];
     uint32_t cells = atomic_get_acquire(&page->cells);
-    if (!cells || heap.page_first[i] != i) continue;
+    if (!cells || page_first(i) != i) continue;
     size_t used = 1;
     if (page->class == CLASS_LARGE) {
       if (atomic_get(state_at(page_address(page))) == STATE_NONE) continue; /* kept by a thread */

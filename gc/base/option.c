@@ -49,6 +49,8 @@ static const struct option_description table[] = {
      "collect before the heap exceeds SIZE", .kind = SIZE, FIELD(limit), .high = SIZE_MAX},
     {"idle", "SECONDS from 0 (never) to 1000000", "10",
      "collect when the program was idle for so long", .kind = NUMBER, FIELD(idle), .high = 1000000},
+    {"markers", "NUMBER from 0 (as many as processors) to 16", "0",
+     "threads that mark what is in use", .kind = NUMBER, FIELD(markers), .high = 16},
     {"zero", "on|off", "off", "hand out zeroed blocks only", .kind = SWITCH, FIELD(zero)},
     {"huge-pages", "on|off", "off", "ask the kernel for huge pages: faster, in more memory",
      .kind = SWITCH, FIELD(huge_pages)},
@@ -88,7 +90,7 @@ static_assert(KERNEL_AUTO == 0 && KERNEL_BASELINE == 1, "kernel");
 static_assert(CHECK_OFF == 0 && CHECK_CONDEMN == 1 && CHECK_POISON == 2, "check");
 static_assert(sizeof(enum free_policy) == sizeof(unsigned), "a CHOICE is stored as unsigned");
 static_assert(sizeof(struct options) <= UINT16_MAX, "an offset fits its field");
-static_assert(OPTIONS == 21, "an option was added: give it a field, a default and a manual entry");
+static_assert(OPTIONS == 22, "an option was added: give it a field, a default and a manual entry");
 
 struct options options;
 

@@ -23,6 +23,7 @@ struct options {
   unsigned growth;              /* percent of the live bytes that start the next cycle */
   size_t limit;                 /* bytes the heap should stay under, 0: none */
   unsigned idle;                /* seconds without work before an idle cycle, 0: never */
+  unsigned markers;             /* threads that mark, at most; 0: as many as processors */
   bool zero;                    /* every block handed out is zeroed */
   bool huge_pages;              /* the kernel is asked to back the heap by huge pages */
   enum error_policy errors;     /* what follows a bad free() */

@@ -21,7 +21,13 @@
 #include "report/report.h"
 #include "report/site.h"
 
-enum { STACK_SIZE = 256 * 1024, CHANGED_MAX = 64, HARVEST_PAGES = 4096 };
+enum {
+  STACK_SIZE = 256 * 1024,
+  CHANGED_MAX = 64,
+  HARVEST_PAGES = 4096,
+  LEAST_SHARED = 128, /* heap pages filled, 8 MiB: below, a helper costs more than it gains */
+  MARKERS_MOST = 8,   /* where nobody said how many */
+};
 
 static struct {
   bool ready;
@@ -30,7 +36,7 @@ static struct {
   int announcer;      /* the thread that holds the lock for its fork or exec, 0: none */
   unsigned nested;    /* announcements by handlers that interrupted it there; its own */
   uint32_t disabled;
-  char *stack;
+  char *stack; /* of STACK_SIZE bytes */
   uintptr_t spilled; /* the collecting thread's stack pointer */
   enum cycle_reason reason;
   bool completed;
@@ -115,6 +121,7 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
   event->root_bytes = roots.bytes;
   event->threads = roots.threads;
   event->mappings = roots.mappings;
+  event->markers = marked->markers;
   return failure;
 }
 
@@ -134,6 +141,14 @@ static bool has_harvest(const struct thread *thread) {
     if (mutator && mutator_has_harvest(mutator)) return true;
   }
   return false;
+}
+
+/* Whom marking is shared with is settled before the world is stopped. */
+static void prepare(size_t filled) {
+  unsigned markers = options.markers ? options.markers : filled >= LEAST_SHARED ? MARKERS_MOST : 1;
+  if (markers > 1 && !permit_helpers(cycle.stack, STACK_SIZE)) markers = 1;
+  if (markers > 1 && !options.markers) markers = (unsigned)size_min(markers, port_processors());
+  mark_prepare(markers);
 }
 
 /* On the cycle's own stack. */
@@ -226,6 +241,7 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
     return false;
   }
   port_signals_block_all();
+  prepare(page_heap_filled());
   cycle.reason = reason;
   port_call_on_stack(run, NULL, cycle.stack + STACK_SIZE, &cycle.spilled);
   bool completed = cycle.completed;

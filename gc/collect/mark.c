@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/remedy.h"
+#include "collect/workers.h"
 #include "ports/port.h"
 
 enum {
@@ -11,46 +12,76 @@ enum {
   CANDIDATES_AHEAD = 32,        /* words whose mark word is being fetched */
   OBJECTS_AHEAD = 16,           /* objects being fetched */
   PRESENCE_FILTER = 256 * 1024, /* larger objects may have pages that were never touched */
+  PIECE = 1 << 20,              /* larger objects are shared out in such pieces */
   LINE = 64,                    /* of the cache */
-  SPARSE = 32 * 1024,           /* ranges this long are looked through by such lines */
 };
 
 /* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
-   popped without waiting for two stores to meet in one load. */
+   popped without waiting for two stores to meet in one load. Also a piece of a large object, which
+   begins at this granule: its class is CLASS_PIECE. */
 typedef uint64_t object;
+enum { CLASS_PIECE = CLASS_NONE, BIT_SHIFT = 58 };
 struct candidate {
-  struct page *page;
-  uint32_t index;
+  uint64_t *word; /* of the bitmap of marks */
+  object object;  /* above BIT_SHIFT: its bit there; no granule has so high a number */
 };
 
-static struct {
-  object *stack;
-  size_t depth, committed, limit, test_limit;
+/* One of those who mark: the collecting thread is the first, helpers are the others. */
+static struct marker {
+  object *stack; /* in use from bottom to depth; what is given away goes from the bottom */
+  size_t bottom, depth, committed, limit;
   struct candidate candidates[RING];
   object objects[RING];
   uint32_t candidate_head, candidate_tail, object_head, object_tail;
-  uintptr_t first, span; /* the heap in use: addresses from first, span bytes */
-  unsigned stride;       /* of the plain loops; 0: a word may mean more than it says */
+  struct mark_counts counts;
+  bool failed;
+  struct port_maps large; /* its own working memory: root scans are under way meanwhile */
+} markers[WORKERS_MOST] __attribute__((aligned(LINE)));
+
+/* What a marking is about; helpers only read it, but for `overflow`. */
+static struct {
+  uintptr_t first, span;     /* the heap in use: addresses from first, span bytes */
+  struct port_halves halves; /* the same as a filter */
+  unsigned stride;           /* of the plain loop; 0: a word may mean more than it says */
+  unsigned parts;            /* of the reserved mark stack: so many markers may have one */
+  unsigned ready, helpers;   /* helpers: that may be started; that are at work */
+  object *stack;
+  size_t part; /* objects in each part of the stack */
+  size_t test_limit;
   struct mark_words words;
   bool demangle; /* for good, once the program has switched stacks by longjmp */
   uintptr_t guard;
-  bool overflow, failed;
-  struct mark_counts counts;
+  bool overflow;
   const struct port_protected *protected; /* parts of the heap that the program may not write */
   size_t protected_count;
-  struct port_maps large; /* its own working memory: root scans are under way meanwhile */
-} m;
+} m = {.parts = 1};
 
 enum { STACK_STEP = 1 << 20, LARGE_RANGES = 1024, LARGE_COPY = 16384 };
+
+static bool make_ready(struct marker *marker) {
+  struct port_maps *large = &marker->large;
+  if (!large->ranges) {
+    large->ranges = heap_metadata(LARGE_RANGES * sizeof *large->ranges);
+    large->range_capacity = LARGE_RANGES;
+  }
+  if (!large->copy) {
+    large->copy = heap_metadata(LARGE_COPY);
+    large->copy_size = LARGE_COPY;
+  }
+  return large->ranges && large->copy;
+}
 
 bool mark_init(void) {
   size_t size;
   m.stack = heap_mark_stack(&size);
-  m.large.ranges = heap_metadata(LARGE_RANGES * sizeof *m.large.ranges);
-  m.large.range_capacity = LARGE_RANGES;
-  m.large.copy = heap_metadata(LARGE_COPY);
-  m.large.copy_size = LARGE_COPY;
-  return m.large.ranges && m.large.copy;
+  return make_ready(&markers[0]);
+}
+
+void mark_prepare(unsigned count) {
+  m.ready = workers_prepare(count ? count - 1 : 0);
+  for (unsigned i = 0; i < m.ready; i++)
+    if (!make_ready(&markers[i + 1])) m.ready = i;
+  if (m.ready >= m.parts) m.parts = m.ready + 1;
 }
 
 void mark_limit_stack(size_t objects) { m.test_limit = objects; }
@@ -67,90 +98,145 @@ static void choose_scan(const struct mark_words *words) {
   m.guard = port_jump_guard();
 }
 
-void mark_begin(const struct mark_words *words, struct port_maps *maps) {
+/* Where each marker's part of the mark stack lies. They move when there are more of them, or when
+   the heap was shrunk. */
+static void share_stack(void) {
   size_t size;
   heap_mark_stack(&size);
-  m.limit = size / sizeof *m.stack;
-  if (m.committed > m.limit) m.committed = m.limit; /* the heap was shrunk */
-  m.depth = 0;
-  m.candidate_head = m.candidate_tail = m.object_head = m.object_tail = 0;
+  size_t part = round_down(size / m.parts, KERNEL_PAGE) / sizeof *m.stack;
+  for (unsigned i = 0; i < m.parts; i++) {
+    struct marker *w = &markers[i];
+    if (part != m.part) w->committed = 0;
+    w->stack = m.stack + i * part;
+    w->limit = part;
+  }
+  m.part = part;
+}
+
+static void begin_marker(struct marker *w, const struct port_maps *maps) {
+  w->bottom = w->depth = 0;
+  w->candidate_head = w->candidate_tail = w->object_head = w->object_tail = 0;
+  w->failed = false;
+  memset(&w->counts, 0, sizeof w->counts);
+  w->large.memory = -1;
+  if (maps) {
+    w->large.baseline = maps->baseline;
+    w->large.pagemap = maps->pagemap;
+    w->large.scan_works = maps->scan_works;
+    w->large.swapped = maps->swapped;
+  } else { /* unit tests: no filter */
+    w->large.pagemap = -1;
+    w->large.scan_works = false;
+    w->large.swapped = true;
+  }
+}
+
+static COLD bool grow_stack(struct marker *w) {
+  if (w->bottom) { /* what was given away has left room below */
+    memmove(w->stack, w->stack + w->bottom, (w->depth - w->bottom) * sizeof *w->stack);
+    w->depth -= w->bottom;
+    w->bottom = 0;
+    return true;
+  }
+  size_t limit = m.test_limit ? size_min(m.test_limit, w->limit) : w->limit;
+  size_t wish = size_min(w->committed + STACK_STEP / sizeof *w->stack, limit);
+  if (wish <= w->committed ||
+      !port_commit((char *)w->stack + w->committed * sizeof *w->stack,
+                   round_up((wish - w->committed) * sizeof *w->stack, KERNEL_PAGE)))
+    return false;
+  w->committed = wish;
+  return true;
+}
+
+static void help(unsigned number);
+
+void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   /* Page 0 holds nothing. One byte less than where page 1 begins: this variable lies in memory that
      is scanned, and would keep the first object there with all it points to. */
   m.first = heap.base + HEAP_PAGE - 1;
   m.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE + 1;
+  m.halves = port_halves(m.first, m.first + m.span);
   choose_scan(words);
-  m.overflow = m.failed = false;
-  memset(&m.counts, 0, sizeof m.counts);
-  m.large.memory = -1;
+  m.overflow = false;
   m.protected_count = maps ? maps->protected_count : 0;
-  if (maps) {
-    m.protected = maps->protected;
-    m.large.baseline = maps->baseline;
-    m.large.pagemap = maps->pagemap;
-    m.large.scan_works = maps->scan_works;
-    m.large.swapped = maps->swapped;
-  } else { /* unit tests: no filter */
-    m.large.pagemap = -1;
-    m.large.scan_works = false;
-    m.large.swapped = true;
+  if (maps) m.protected = maps->protected;
+  share_stack();
+  unsigned helpers = 0;
+  for (unsigned i = 0; i <= m.ready; i++) {
+    begin_marker(&markers[i], maps);
+    if (m.ready && !markers[i].committed && !grow_stack(&markers[i])) break; /* no room for gifts */
+    helpers = i;
   }
-}
-
-static COLD bool grow_stack(void) {
-  size_t limit = m.test_limit ? size_min(m.test_limit, m.limit) : m.limit;
-  size_t wish = size_min(m.committed + STACK_STEP / sizeof *m.stack, limit);
-  if (wish <= m.committed ||
-      !port_commit((char *)m.stack + m.committed * sizeof *m.stack,
-                   round_up((wish - m.committed) * sizeof *m.stack, KERNEL_PAGE)))
-    return false;
-  m.committed = wish;
-  return true;
+  m.helpers = helpers; /* which the first of them already see */
+  if (helpers) m.helpers = workers_begin(helpers, help);
 }
 
 static inline object object_at(const struct page *page, uintptr_t address) {
   return (address - heap.base) >> GRANULE_SHIFT << 8 | page->class;
 }
+static inline unsigned object_class(object object) { return object & 0xff; }
 static inline uintptr_t object_address(object object) {
   return heap.base + (object >> 8 << GRANULE_SHIFT);
 }
-static inline size_t object_size(object object) {
-  unsigned class = object & 0xff;
-  if (LIKELY(class != CLASS_LARGE)) return size_classes[class].size;
-  return heap.pages[object >> 8 >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT)].size;
+static inline struct page *object_page(object object) {
+  return &heap.pages[page_first(object >> 8 >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT))];
 }
 
-static inline void push(struct page *page, uintptr_t address) {
-  if (UNLIKELY(m.depth == m.committed) && !grow_stack()) {
-    page->rescan = 1; /* marked but not scanned */
-    m.overflow = !WITHOUT(mark_overflow);
-    m.counts.overflows++;
-    return;
-  }
-  m.stack[m.depth++] = object_at(page, address);
+/* False: no room. */
+static inline bool push(struct marker *w, object object) {
+  if (UNLIKELY(w->depth == w->committed) && !grow_stack(w)) return false;
+  w->stack[w->depth++] = object;
+  return true;
+}
+
+/* A marked object that did not fit on the stack: its page is looked through again. */
+static COLD void overflow(struct marker *w, object object) {
+  atomic_set(&object_page(object)->rescan, 1);
+  if (!WITHOUT(mark_overflow)) atomic_set(&m.overflow, true);
+  w->counts.overflows++;
+}
+
+/* Gives half of what waits on the stack to those who have nothing, the oldest, which most hangs on. */
+static COLD void give(struct marker *w) {
+  size_t waiting = w->depth - w->bottom;
+  if (waiting < 2) return;
+  w->bottom += workers_give(w->stack + w->bottom, waiting / 2);
+}
+static inline void share(struct marker *w) {
+  if (workers_wanted()) give(w);
 }
 
 /* Second half of a word's way: by now its mark word is in the cache. */
-static inline void settle(void) {
-  struct candidate c = m.candidates[m.candidate_head++ & (RING - 1)];
-  uint64_t *word = &page_marked(c.page)[c.index / 64];
-  uint64_t bit = 1ull << (c.index % 64);
-  if (*word & bit) return;
-  *word |= bit;
-  push(c.page, page_address(c.page) + c.index * c.page->size);
+static inline void settle(struct marker *w) {
+  struct candidate c = w->candidates[w->candidate_head++ & (RING - 1)];
+  uint64_t bit = 1ull << (c.object >> BIT_SHIFT);
+  object object = c.object & ((1ull << BIT_SHIFT) - 1);
+  if (atomic_get(c.word) & bit) return;
+  if (m.helpers) {
+    if (__atomic_fetch_or(c.word, bit, __ATOMIC_RELAXED) & bit) return; /* another was faster */
+  } else {
+    *c.word |= bit;
+  }
+  if (UNLIKELY(!push(w, object))) overflow(w, object);
 }
 
 /* First half: find the cell and ask for its mark word. */
-static inline void consider(uintptr_t word) {
+static inline void consider(struct marker *w, uintptr_t word) {
   if (LIKELY(word - m.first >= m.span)) return;
   uintptr_t offset = word - heap.base;
-  size_t first = heap.page_first[offset >> HEAP_PAGE_SHIFT];
-  struct page *page = &heap.pages[first];
-  uint32_t index = cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, page->reciprocal);
-  if (index >= page->cells) return;
-  if (WITHOUT(interior) && word != page_address(page) + index * page->size) return;
-  __builtin_prefetch(&page_marked(page)[index / 64], 1);
-  m.candidates[m.candidate_tail++ & (RING - 1)] = (struct candidate){page, index};
-  if (m.candidate_tail - m.candidate_head > CANDIDATES_AHEAD) settle();
+  uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
+  size_t first = page_entry_first(entry);
+  unsigned class = page_entry_class(entry);
+  const struct size_class *c = &size_classes[class];
+  uint32_t index = cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, c->reciprocal);
+  if (index >= c->cells) return;
+  object granule = first * PAGE_GRANULES + index * (uint64_t)c->granules;
+  if (WITHOUT(interior) && offset != granule << GRANULE_SHIFT) return;
+  uint64_t *marks = &heap.marked[first][index / 64];
+  __builtin_prefetch(marks, 1);
+  w->candidates[w->candidate_tail++ & (RING - 1)] =
+      (struct candidate){marks, granule << 8 | class | (uint64_t)(index % 64) << BIT_SHIFT};
+  if (w->candidate_tail - w->candidate_head > CANDIDATES_AHEAD) settle(w);
 }
 
 static inline uintptr_t load(uintptr_t address) {
@@ -163,82 +249,106 @@ static inline uintptr_t load(uintptr_t address) {
 
 /* Every object that begins in (word, word + slop], and the one that word lies in. Cells begin at
    granules, so one look for each cell, or for each granule where there is none, misses nothing. */
-static void consider_below(uintptr_t word, uintptr_t slop) {
+static void consider_below(struct marker *w, uintptr_t word, uintptr_t slop) {
   if (word - (m.first - slop) >= m.span + slop) return;
   uintptr_t last = word + slop, at = word < m.first ? m.first : word;
   while (at <= last && at - m.first < m.span) {
     struct cell cell;
     uintptr_t next = round_down(at, GRANULE) + GRANULE;
     if (cell_of(at, &cell)) {
-      consider(at);
+      consider(w, at);
       next = size_max(next, cell.address + cell.page->size); /* a large object's run is longer */
     }
     at = next;
   }
 }
 
-static inline __attribute__((always_inline)) void scan_as(uintptr_t begin, uintptr_t last,
-                                                          unsigned stride, bool strip,
-                                                          uintptr_t slop, bool mangled) {
+static inline __attribute__((always_inline)) void
+scan_as(struct marker *w, uintptr_t begin, uintptr_t last, unsigned stride, bool strip,
+        uintptr_t slop, bool mangled) {
   for (uintptr_t at = begin; at <= last; at += stride) {
     uintptr_t word = load(at);
     /* jmp_buf is an array of longs: what is mangled is aligned. */
-    if (mangled && (stride == 8 || at % 8 == 0)) consider(port_jump_demangle(word, m.guard));
+    if (mangled && (stride == 8 || at % 8 == 0)) consider(w, port_jump_demangle(word, m.guard));
     if (strip) word &= ((uintptr_t)1 << PORT_ADDRESS_BITS) - 1;
-    if (slop) consider_below(word, slop);
-    else consider(word);
+    if (slop) consider_below(w, word, slop);
+    else consider(w, word);
   }
 }
 
-/* All loops but the two plain ones of scan, which shall not pay for these. One for a program that
+/* All loops but the plain one of scan, which shall not pay for these. One for a program that
    switches stacks by longjmp, at each stride that this may meet by default; the rest go by options
    that are off by default and share one loop. */
-static NOINLINE void scan_slowly(uintptr_t begin, uintptr_t last) {
-  const struct mark_words *w = &m.words;
-  bool mangled_only = w->demangle && !w->slop && !w->strip_high_bits;
-  bool stripped_only = w->strip_high_bits && !w->slop && !w->demangle;
-  if (m.stride) scan_as(begin, last, 1, false, 0, false);
-  else if (mangled_only && w->stride == 4) scan_as(begin, last, 4, false, 0, true);
-  else if (mangled_only && w->stride == 8) scan_as(begin, last, 8, false, 0, true);
-  else if (stripped_only && w->stride == 4) scan_as(begin, last, 4, true, 0, false);
-  else scan_as(begin, last, w->stride, w->strip_high_bits, w->slop, w->demangle);
+static NOINLINE void scan_slowly(struct marker *w, uintptr_t begin, uintptr_t last) {
+  const struct mark_words *o = &m.words;
+  bool mangled_only = o->demangle && !o->slop && !o->strip_high_bits;
+  bool stripped_only = o->strip_high_bits && !o->slop && !o->demangle;
+  if (m.stride) scan_as(w, begin, last, 1, false, 0, false);
+  else if (mangled_only && o->stride == 4) scan_as(w, begin, last, 4, false, 0, true);
+  else if (mangled_only && o->stride == 8) scan_as(w, begin, last, 8, false, 0, true);
+  else if (stripped_only && o->stride == 4) scan_as(w, begin, last, 4, true, 0, false);
+  else scan_as(w, begin, last, o->stride, o->strip_high_bits, o->slop, o->demangle);
 }
 
-/* Long ranges are often mostly zero: tables, buffers, what a program has of memory without having
-   used it. A line of the cache in which no word begins that has a bit set is passed over; the
-   words that begin in it are looked at as ever if there is one. */
-static inline __attribute__((always_inline)) void scan_sparse(uintptr_t begin, uintptr_t last,
-                                                              unsigned stride) {
-  uintptr_t at = begin, line = round_up(begin, LINE);
-  for (; at < line && at <= last; at += stride) consider(load(at));
-  for (; at + LINE - stride <= last; at += LINE) {
-    uintptr_t any = load(at + LINE - stride); /* at stride 4 half of this is in the next line */
-    for (unsigned i = 0; i < LINE; i += 8) any |= load(at + i);
-    if (!any) continue;
-    for (unsigned i = 0; i < LINE; i += stride) consider(load(at + i));
+/* Of the hits among the sixteen fours from `at`, which end a word that begins at a step? A word at
+   a multiple of 8 has its upper half at an odd four. */
+static inline uint32_t at_steps(uint32_t hits) { return m.stride == 8 ? hits & 0xaaaa : hits; }
+
+static inline void consider_hits(struct marker *w, uintptr_t at, uint32_t hits) {
+  for (; hits; hits &= hits - 1)
+    consider(w, load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4));
+}
+
+/* [begin, end) at steps of 4 or 8. begin is a multiple of the step. */
+static void scan_plain(struct marker *w, uintptr_t begin, uintptr_t end) {
+  struct port_halves halves = m.halves;
+  uint32_t mine = 0xfffe; /* the first four bytes end a word that begins below */
+  uintptr_t at = begin;
+  for (; at + LINE <= end; at += LINE) {
+    uint32_t hits = at_steps(port_halves_of_64((const char *)at, halves) & mine);
+    if (hits) consider_hits(w, at, hits);
+    mine = 0xffff;
   }
-  for (; at <= last; at += stride) consider(load(at));
+  uint32_t hits = 0;
+  uintptr_t rest = at;
+  for (; at + 16 <= end; at += 16)
+    hits |= port_halves_of_16((const char *)at, halves) << (at - rest) / 4;
+  hits = at_steps(hits & mine);
+  if (hits) consider_hits(w, rest, hits);
+  if (LIKELY(at == end)) return;
+  /* No cell ends so, but a range of the program's may. */
+  for (at = size_max(at - 8 + m.stride, begin); at + 8 <= end; at += m.stride) consider(w, load(at));
 }
 
-static void scan(uintptr_t begin, uintptr_t end) {
-  if (end - begin < sizeof(uintptr_t)) return;
-  uintptr_t last = end - sizeof(uintptr_t);
-  if (end - begin >= SPARSE && m.stride == 4) scan_sparse(begin, last, 4);
-  else if (end - begin >= SPARSE && m.stride == 8) scan_sparse(begin, last, 8);
-  else if (m.stride == 8)
-    for (uintptr_t at = begin; at <= last; at += 8) consider(load(at));
-  else if (m.stride == 4)
-    for (uintptr_t at = begin; at <= last; at += 4) consider(load(at));
-  else scan_slowly(begin, last);
+/* The same for one cell of up to 64 bytes, most of all there are: four looks whatever its size, the
+   last of which may be the same, in place of a loop whose end cannot be foreseen. */
+static inline __attribute__((always_inline)) void scan_small(struct marker *w, uintptr_t at,
+                                                             size_t size) {
+  struct port_halves halves = m.halves;
+  size_t last = size - 16;
+  uint32_t hits = port_halves_of_16((const char *)at, halves);
+  hits |= port_halves_of_16((const char *)at + size_min(16, last), halves) << 4;
+  hits |= port_halves_of_16((const char *)at + size_min(32, last), halves) << 8;
+  hits |= port_halves_of_16((const char *)at + last, halves) << 12;
+  hits = at_steps(hits & ((1u << size / 4) - 2));
+  consider_hits(w, at, hits);
 }
 
-void mark_range(uintptr_t begin, uintptr_t end) { scan(round_up(begin, m.words.stride), end); }
+static void scan(struct marker *w, uintptr_t begin, uintptr_t end) {
+  if (LIKELY(m.stride >= 4)) scan_plain(w, begin, end);
+  else if (end - begin >= sizeof(uintptr_t)) scan_slowly(w, begin, end - sizeof(uintptr_t));
+}
 
-void mark_word(uintptr_t word) { consider(word); }
+void mark_range(uintptr_t begin, uintptr_t end) {
+  begin = round_up(begin, m.words.stride);
+  if (begin < end) scan(&markers[0], begin, end);
+  share(&markers[0]);
+}
 
-static void scan_present(void *context, uintptr_t begin, uintptr_t end) {
-  (void)context;
-  scan(begin, end);
+void mark_word(uintptr_t word) { consider(&markers[0], word); }
+
+static void scan_present(void *marker, uintptr_t begin, uintptr_t end) {
+  scan(marker, begin, end);
 }
 
 static COLD bool is_closed(uintptr_t begin, uintptr_t end) {
@@ -254,91 +364,162 @@ static COLD void clear_suspicion(size_t granule, uint8_t state) {
                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
-static void scan_object(object object) {
+/* Part of an object, which may be all of it. */
+static void scan_part(struct marker *w, uintptr_t address, size_t size) {
+  if (UNLIKELY(m.protected_count) && is_closed(address, address + size)) {
+    uintptr_t begin = round_down(address, KERNEL_PAGE);
+    uintptr_t end = round_up(address + size, KERNEL_PAGE); /* neighbours: kept for nothing */
+    if (!port_present_copies(&w->large, begin, end, scan_present, w)) w->failed = true;
+  } else if (size < PRESENCE_FILTER || WITHOUT(large_presence)) scan(w, address, address + size);
+  else if (!port_present_ranges(&w->large, address, address + size, scan_present, w))
+    w->failed = true;
+}
+
+/* The piece that begins here, up to where the next one does, or the words that lie in both. */
+static COLD void scan_piece(struct marker *w, uintptr_t address) {
+  struct cell cell;
+  if (!cell_of(address, &cell)) return;
+  size_t left = cell.address + cell.page->size - address;
+  scan_part(w, address, size_min(left, PIECE + KERNEL_PAGE));
+}
+
+static COLD void scan_large(struct marker *w, object object) {
+  uintptr_t address = object_address(object);
+  size_t size = object_page(object)->size;
+  w->counts.bytes += size;
+  if (size <= PIECE || !m.helpers) {
+    scan_part(w, address, size);
+    return;
+  }
+  for (size_t at = round_down(size - 1, PIECE);; at -= PIECE) {
+    uint64_t granule = (address + at - heap.base) >> GRANULE_SHIFT;
+    if (!push(w, granule << 8 | CLASS_PIECE)) scan_piece(w, address + at);
+    if (!at) break;
+  }
+}
+
+static inline __attribute__((always_inline)) void scan_object(struct marker *w, object object) {
+  unsigned class = object_class(object);
+  uintptr_t address = object_address(object);
+  if (UNLIKELY(class == CLASS_PIECE)) {
+    scan_piece(w, address);
+    return;
+  }
   uint8_t state = heap.state[object >> 8];
   if (UNLIKELY(state != STATE_LIVE)) {
     if (state == STATE_NONE) return; /* waits in a buffer, or is being made */
     if ((state & STATE_LIVE) && state_suspected(state)) clear_suspicion(object >> 8, state);
   }
-  uintptr_t address = object_address(object);
-  size_t size = object_size(object);
-  m.counts.objects++;
-  m.counts.bytes += size;
-  if (UNLIKELY(m.protected_count) && is_closed(address, address + size)) {
-    uintptr_t begin = round_down(address, KERNEL_PAGE);
-    uintptr_t end = round_up(address + size, KERNEL_PAGE); /* neighbours: kept for nothing */
-    if (!port_present_copies(&m.large, begin, end, scan_present, NULL)) m.failed = true;
-  } else if (size < PRESENCE_FILTER || WITHOUT(large_presence)) scan(address, address + size);
-  else if (!port_present_ranges(&m.large, address, address + size, scan_present, NULL))
-    m.failed = true;
+  w->counts.objects++;
+  if (UNLIKELY(class == CLASS_LARGE)) {
+    scan_large(w, object);
+    return;
+  }
+  size_t size = size_classes[class].size;
+  w->counts.bytes += size;
+  if (UNLIKELY(m.protected_count)) scan_part(w, address, size);
+  else if (size <= LINE && LIKELY(m.stride >= 4)) scan_small(w, address, size);
+  else scan(w, address, address + size);
 }
 
-static void drain_stack(void) {
+/* Fetches what will be read of an object: all of a small one, the beginning of others. Inlined by
+   force: gcc 12 takes a function that only prefetches for one without effects, and drops the call. */
+static inline __attribute__((always_inline)) void fetch(object object) {
+  const char *address = (const char *)object_address(object);
+  size_t size = size_classes[object_class(object)].size; /* 0 where it has no class of cells */
+  __builtin_prefetch(address);
+  __builtin_prefetch(address + (size - 1 < LINE ? size - 1 : LINE));
+  __builtin_prefetch(&heap.state[object >> 8]);
+}
+
+/* False: there is nothing left, of one's own or of others. */
+static bool find_work(struct marker *w) {
+  if (!m.helpers) return false;
+  w->bottom = 0;
+  w->depth = workers_take(w->stack, w->committed, (unsigned)(w - markers));
+  return w->depth != 0;
+}
+
+static void drain(struct marker *w) {
   for (;;) {
-    while (m.depth && m.object_tail - m.object_head < OBJECTS_AHEAD) {
-      object next = m.stack[--m.depth];
-      uintptr_t address = object_address(next);
-      __builtin_prefetch((const void *)address);
-      __builtin_prefetch((const void *)(address + 64));
-      __builtin_prefetch(&heap.state[next >> 8]);
-      m.objects[m.object_tail++ & (RING - 1)] = next;
+    share(w);
+    while (w->depth != w->bottom && w->object_tail - w->object_head < OBJECTS_AHEAD) {
+      object next = w->stack[--w->depth];
+      fetch(next);
+      w->objects[w->object_tail++ & (RING - 1)] = next;
     }
-    if (m.object_head != m.object_tail) {
-      scan_object(m.objects[m.object_head++ & (RING - 1)]);
-    } else if (m.candidate_head != m.candidate_tail) {
-      while (m.candidate_head != m.candidate_tail) settle();
-    } else if (!m.depth) {
+    if (w->object_head != w->object_tail) {
+      scan_object(w, w->objects[w->object_head++ & (RING - 1)]);
+    } else if (w->candidate_head != w->candidate_tail) {
+      while (w->candidate_head != w->candidate_tail) settle(w);
+    } else if (!find_work(w)) {
       return;
     }
   }
 }
 
+static void help(unsigned number) { drain(&markers[number]); }
+
+static NOINLINE void rescan_object(struct marker *w, object object) { scan_object(w, object); }
+
 /* Objects that were marked when the stack was full: scan every marked object of their pages. */
 static void rescan_page(struct page *page) {
   page->rescan = 0;
-  for (unsigned w = 0; w < page->words; w++)
-    for (uint64_t bits = page_marked(page)[w]; bits; bits &= bits - 1) {
-      uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bits);
+  for (unsigned i = 0; i < page->words; i++)
+    for (uint64_t bits = page_marked(page)[i]; bits; bits &= bits - 1) {
+      uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(bits);
       if (index >= page->cells) break;
-      scan_object(object_at(page, page_address(page) + index * page->size));
-      drain_stack();
+      rescan_object(&markers[0], object_at(page, page_address(page) + index * page->size));
+      drain(&markers[0]);
     }
 }
 
 bool mark_drain(void) {
-  drain_stack();
-  while (m.overflow) {
-    m.overflow = false;
+  drain(&markers[0]);
+  while (atomic_get(&m.overflow)) {
+    atomic_set(&m.overflow, false);
     size_t top = heap.top;
     for (size_t i = 1; i < top; i++)
       if (heap.pages[i].rescan) rescan_page(&heap.pages[i]);
   }
-  return !m.failed;
+  bool failed = false;
+  for (unsigned i = 0; i <= m.helpers; i++) failed |= markers[i].failed;
+  return !failed;
 }
 
 /* Pages were scanned twice: only the mark bits know how many objects there are. */
-static void recount(void) {
-  m.counts.objects = m.counts.bytes = 0;
+static void recount(struct mark_counts *counts) {
+  counts->objects = counts->bytes = 0;
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
-    if (!page->cells || heap.page_first[i] != i) continue;
-    for (unsigned w = 0; w < page->words; w++)
-      for (uint64_t bits = page_marked(page)[w]; bits; bits &= bits - 1) {
-        uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bits);
+    if (!page_begins(page)) continue;
+    for (unsigned word = 0; word < page->words; word++)
+      for (uint64_t bits = page_marked(page)[word]; bits; bits &= bits - 1) {
+        uint32_t index = word * 64 + (uint32_t)__builtin_ctzll(bits);
         if (index >= page->cells || !*state_at(page_address(page) + index * page->size)) continue;
-        m.counts.objects++;
-        m.counts.bytes += page->size;
+        counts->objects++;
+        counts->bytes += page->size;
       }
   }
 }
 
+static void end_marker(struct marker *w, struct mark_counts *counts) {
+  if (w->large.memory >= 0) port_close(w->large.memory);
+  w->large.memory = -1;
+  counts->objects += w->counts.objects;
+  counts->bytes += w->counts.bytes;
+  counts->overflows += w->counts.overflows;
+  size_t keep = STACK_STEP / sizeof *w->stack;
+  if (w->committed > keep)
+    port_purge(w->stack + keep, round_up((w->committed - keep) * sizeof *w->stack, KERNEL_PAGE));
+}
+
 struct mark_counts mark_end(void) {
-  if (m.large.memory >= 0) port_close(m.large.memory);
-  m.large.memory = -1;
-  if (m.counts.overflows) recount();
-  size_t keep = STACK_STEP / sizeof *m.stack;
-  if (m.committed > keep)
-    port_purge(m.stack + keep, round_up((m.committed - keep) * sizeof *m.stack, KERNEL_PAGE));
-  return m.counts;
+  struct mark_counts counts = {0};
+  workers_end();
+  for (unsigned i = 0; i <= m.helpers; i++) end_marker(&markers[i], &counts);
+  counts.markers = m.helpers + 1;
+  if (counts.overflows) recount(&counts);
+  return counts;
 }

@@ -7,7 +7,9 @@
    the object and its state byte are fetched. No recursion; an object that does not fit on the
    mark stack sets a flag on its page, and such pages are scanned again until none is left.
 
-   Runs in the collecting thread while the world is stopped. */
+   Runs in the collecting thread while the world is stopped, and in its helpers: each has a stack
+   and rings of its own, and half of what waits on one's stack goes to those who have run out.
+   Calls are the collecting thread's alone. */
 #ifndef RECLAIM_MARK_H
 #define RECLAIM_MARK_H
 
@@ -18,6 +20,7 @@ struct port_maps;
 struct mark_counts {
   uint64_t objects, bytes; /* reached and live */
   uint64_t overflows;      /* objects that did not fit on the mark stack */
+  unsigned markers;        /* threads that marked */
 };
 
 /* Reserves the mark stack. False: out of memory. */
@@ -29,6 +32,9 @@ struct mark_words {
   bool strip_high_bits; /* bits that no address has are a tag */
   bool demangle;        /* libc's mangled form of registers is tried as well, see mark_demangle */
 };
+/* From the next marking on so many threads mark, if they can be had: the collecting one and helpers
+   that it makes for the while (workers.h). Not while the world is stopped. */
+HIDDEN void mark_prepare(unsigned count);
 /* Begins a marking; `maps` filters the pages of large objects, and is open meanwhile. */
 HIDDEN void mark_begin(const struct mark_words *words, struct port_maps *maps);
 /* From the next marking on, and for good: words are also tried as registers in a jmp_buf, which

@@ -9,6 +9,8 @@
 static struct {
   uint32_t forbidden; /* how many have said so */
   bool tried;         /* the trial was made, or is not needed */
+  bool filtered;      /* the process inherited a filter, which let the trial pass */
+  enum { UNKNOWN, ALLOWED, REFUSED } helpers;
   const char *kept;   /* why objects never freed stay; NULL: they do not */
   bool kept_told;
 } permit;
@@ -51,7 +53,7 @@ bool permit_cycle(void *stack, size_t size) {
   const char *call = NULL;
   enum port_trial result = port_try_calls(stack, size, &call);
   if (result == PORT_TRIAL_LATER) return false;
-  permit.tried = true;
+  permit.tried = permit.filtered = true;
   if (result == PORT_TRIAL_PASSED) return true;
   char reason[128];
   struct text text = text_in(reason, sizeof reason - 1);
@@ -61,6 +63,13 @@ bool permit_cycle(void *stack, size_t size) {
   *text.end = 0;
   permit_forbid(reason);
   return false;
+}
+
+bool permit_helpers(void *stack, size_t size) {
+  if (atomic_get(&port_sealed)) return false;
+  if (permit.helpers == UNKNOWN)
+    permit.helpers = !permit.filtered || port_try_helper(stack, size) ? ALLOWED : REFUSED;
+  return permit.helpers == ALLOWED;
 }
 
 void permit_keep_unfreed(const char *reason) {

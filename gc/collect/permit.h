@@ -27,6 +27,8 @@ HIDDEN void permit_unseal(void);
 /* Asked before each cycle with the cycle lock held and signals blocked; room for a stack. The first
    time, under an inherited filter, the trial is made. */
 HIDDEN bool permit_cycle(void *stack, size_t size);
+/* The same for marking with helpers, before the world is stopped: no reason not to collect. */
+HIDDEN bool permit_helpers(void *stack, size_t size);
 
 /* What was never freed is not taken back any more. Also while the world is stopped. */
 HIDDEN void permit_keep_unfreed(const char *reason);

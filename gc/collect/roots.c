@@ -132,7 +132,7 @@ static void mark_pinned(void) {
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
-    if (!page->has_pinned || !page->cells || heap.page_first[i] != i) continue;
+    if (!page->has_pinned || !page_begins(page)) continue;
     bool any = false;
     for (uint32_t c = 0; c < page->cells; c++) {
       uintptr_t address = page_address(page) + c * page->size;

@@ -43,10 +43,6 @@ static inline bool stays_suspect(uint8_t *object, const struct sweep_policy *pol
   return true;
 }
 
-static inline bool is_first(const struct page *page) {
-  return page->cells && heap.page_first[page_index(page)] == page_index(page);
-}
-
 struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
   struct sweep_counts counts;
   memset(&counts, 0, sizeof counts);
@@ -55,7 +51,7 @@ struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
-    if (!is_first(page)) continue;
+    if (!page_begins(page)) continue;
     uint64_t *allocated = page_allocated(page), *marked = page_marked(page);
     bool any = false;
     for (unsigned w = 0; w < page->words; w++) {
@@ -119,7 +115,7 @@ void sweep_cancel(void) {
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
-    if (!is_first(page)) continue;
+    if (!page_begins(page)) continue;
     page->rescan = 0;
     memset(page_marked(page), 0, page->words * sizeof(uint64_t));
   }

@@ -52,7 +52,8 @@ static inline unsigned state_suspected(uint8_t state) { /* a live object's */
 struct mutator;
 
 struct page {
-  /* What word -> cell needs; written before page_first points here, `cells` last. */
+  /* What word -> cell needs; written before page_first points here, `cells` last. The marker goes
+     by page_first and the class alone: a descriptor is a miss of the cache. */
   uint64_t size;       /* of a cell; of a large object its bytes, up to a kernel page's end */
   uint64_t reciprocal; /* 0 for a large object: every granule belongs to cell 0 */
   uint32_t cells;      /* 0: not in use, no word points into it */
@@ -85,7 +86,7 @@ struct heap {
   uint8_t *state;
   uintptr_t states; /* where the state of address 0 would be: of address a, it is at a / GRANULE */
   uint8_t *page_class;  /* for free() alone; all zero where free() must take its slow path */
-  uint32_t *page_first; /* heap page -> first page of its span or run */
+  uint32_t *page_first; /* heap page -> first page of its span or run, below its class; see page_entry */
   struct page *pages;
   uint64_t (*allocated)[PAGE_WORDS];
   uint64_t (*marked)[PAGE_WORDS];
@@ -150,6 +151,22 @@ struct cell {
   uintptr_t address;
 };
 
+/* An entry of page_first. A heap has fewer pages than its lower part can number (HEAP_LARGEST). */
+enum { PAGE_ENTRY_BITS = 24 };
+static inline uint32_t page_entry(size_t first, unsigned class) {
+  return (uint32_t)first | (uint32_t) class << PAGE_ENTRY_BITS;
+}
+static inline size_t page_entry_first(uint32_t entry) {
+  return entry & ((1u << PAGE_ENTRY_BITS) - 1);
+}
+static inline unsigned page_entry_class(uint32_t entry) { return entry >> PAGE_ENTRY_BITS; }
+/* The first page of the span, large object or free run that this heap page belongs to. */
+static inline size_t page_first(size_t number) { return page_entry_first(heap.page_first[number]); }
+/* Does a span or a large object begin at this page? */
+static inline bool page_begins(const struct page *page) {
+  return page->cells && page_first(page_index(page)) == page_index(page);
+}
+
 static inline uint8_t *state_at(uintptr_t address) {
   return &heap.state[(address - heap.base) >> GRANULE_SHIFT];
 }
@@ -160,7 +177,7 @@ static inline bool cell_of(uintptr_t address, struct cell *cell) {
   if (offset >> GRANULE_SHIFT >= heap.granules) return false;
   size_t number = offset >> HEAP_PAGE_SHIFT;
   if (number >= atomic_get(&heap.committed_pages)) return false;
-  size_t first = heap.page_first[number];
+  size_t first = page_first(number);
   struct page *page = &heap.pages[first];
   uint64_t granule = (offset >> GRANULE_SHIFT) - first * PAGE_GRANULES;
   uint32_t index = cell_index(granule, page->reciprocal);

@@ -136,10 +136,12 @@ static void give_back(struct page *run, size_t used, size_t dirty) {
 /* Takes the run out of the lookup tables; from here on no word points into it. */
 static void forget(struct page *run) {
   size_t first = page_index(run);
+  for (size_t i = 0; i < run->run; i++)
+    heap.page_first[first + i] = page_entry(first + i, CLASS_NONE);
+  COMPILER_BARRIER(); /* the marker goes by the entries, and the flip by the count */
   run->cells = 0;
   COMPILER_BARRIER();
   memset(heap.page_class + first, CLASS_NONE, run->run);
-  for (size_t i = 0; i < run->run; i++) heap.page_first[first + i] = (uint32_t)(first + i);
 }
 
 static void clear_descriptor(struct page *page) {
@@ -167,11 +169,10 @@ struct page *page_heap_span(unsigned class) {
     unsigned tail = c->cells & 63;
     if (tail)
       allocated[page->words - 1] = ~0ull << tail; /* cells that do not exist are never free */
-    for (size_t i = 0; i < c->span; i++) {
-      if (i) heap.pages[first + i].cells = 0;
-      heap.page_first[first + i] = (uint32_t)first;
-    }
+    for (size_t i = 1; i < c->span; i++) heap.pages[first + i].cells = 0;
     atomic_set_release(&page->cells, c->cells);
+    COMPILER_BARRIER();
+    for (size_t i = 0; i < c->span; i++) heap.page_first[first + i] = page_entry(first, class);
     COMPILER_BARRIER();
     if (!heap.free_slowly) memset(heap.page_class + first, (int)class, c->span);
   }
@@ -211,7 +212,7 @@ static void enter_large(struct page *page, size_t from, size_t to) {
   size_t first = page_index(page);
   for (size_t i = from; i < to; i++) {
     if (i) heap.pages[first + i].cells = 0;
-    heap.page_first[first + i] = (uint32_t)first;
+    heap.page_first[first + i] = page_entry(first, CLASS_LARGE);
   }
   memset(heap.page_class + first + from, CLASS_LARGE, to - from);
 }
@@ -226,8 +227,9 @@ static void set_up_large(struct page *page, size_t bytes) {
   page->reciprocal = 0;
   page->words = 1;
   heap.allocated[page_index(page)][0] = 1; /* its one cell */
-  enter_large(page, 0, page->run);
   atomic_set_release(&page->cells, 1);
+  COMPILER_BARRIER();
+  enter_large(page, 0, page->run);
   atomic_set(&counts.large, counts.large + pages_for(bytes));
 }
 

@@ -34,6 +34,7 @@ void size_class_init(void) {
     if (size * 2 >= LEAST_SLACK && size * 2 <= MOST_SLACK) define(class ++, size * 2 + GRANULE);
   }
   CHECK(class == CLASS_SMALL_END);
+  size_classes[CLASS_LARGE].cells = 1; /* one, whatever the granule: its reciprocal is 0 */
   class = 1;
   for (uint32_t i = 0; i < SMALL_LIMIT / GRANULE; i++) {
     while (size_classes[class].size < (i + 1) * GRANULE) class ++;

@@ -23,7 +23,7 @@ struct size_class {
   uint32_t size;       /* bytes of a cell */
   uint32_t granules;   /* the same in granules */
   uint64_t reciprocal; /* ceil(2^32 / granules) */
-  uint16_t cells;      /* in a span of such cells */
+  uint16_t cells;      /* in a span of such cells; a large object is one, class 0 has none */
   uint16_t slots;      /* cells an allocation buffer may hold: 64 KiB of them, 2 to 262 */
   uint8_t span;        /* heap pages of a span */
 };

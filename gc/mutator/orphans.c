@@ -231,7 +231,7 @@ static void rescue_lost_pages(struct mutator *const *kept, size_t count) {
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
-    if (!page->cells || page->class == CLASS_LARGE || heap.page_first[i] != i) continue;
+    if (!page_begins(page) || page->class == CLASS_LARGE) continue;
     bool mine = false;
     for (size_t k = 0; k < count; k++) mine |= kept[k] && kept[k] == page->owner;
     if (mine) continue;

@@ -24,7 +24,7 @@ void pin_all(void) {
   size_t top = atomic_get(&heap.top);
   for (size_t i = 1; i < top; i++) {
     const struct page *page = &heap.pages[i];
-    if (!page->cells || heap.page_first[i] != i) continue;
+    if (!page_begins(page)) continue;
     for (uint32_t word = 0; word < page->words; word++)
       for (uint64_t bits = atomic_get(&page_allocated(page)[word]); bits; bits &= bits - 1)
         pin_object(page_address(page) + (word * 64 + (uint32_t)__builtin_ctzll(bits)) * page->size);

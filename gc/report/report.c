@@ -82,6 +82,7 @@ void report_cycle(const struct cycle_event *event) {
   add_count(&text, "threads", event->threads);
   add_count(&text, "mappings", event->mappings);
   add_count(&text, "root_bytes", event->root_bytes);
+  add_count(&text, "markers", event->markers);
   add_totals(&text);
   log_text(&text);
 }

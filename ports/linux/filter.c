@@ -96,21 +96,24 @@ static void need(long result) {
   if ((result == -EPERM || result == -ENOSYS) && trial.refused == DONE) trial.refused = trial.step;
 }
 
+static void dump_no_core(void) {
+  struct rlimit core = {0, 0};
+  if (SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_CORE, 0, &core) != 0) return;
+  core.rlim_cur = core.rlim_max ? 1 : 0; /* 1 stops dumps through a pipe as well (core(5)) */
+  SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_CORE, &core, 0);
+}
+
 /* Runs in the child. Calls without need() have a second way in mappings.c. */
 static void try_calls(void *unused) {
   (void)unused;
   char buffer[256];
-  struct rlimit core = {0, 0};
   struct stat status;
   struct timespec time;
   stack_t stack;
   siginfo_t info;
   uint32_t word = 0;
   begin(PRLIMIT);
-  if (SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_CORE, 0, &core) == 0) {
-    core.rlim_cur = core.rlim_max ? 1 : 0; /* 1 stops dumps through a pipe as well (core(5)) */
-    SYSTEM_CALL(SYS_prlimit64, 0, RLIMIT_CORE, &core, 0);
-  }
+  dump_no_core();
   begin(WAIT);
   need(SYSTEM_CALL(SYS_wait4, -1, 0, WNOHANG | __WALL, 0));
   begin(OPEN);
@@ -180,4 +183,36 @@ enum port_trial port_try_calls(void *stack, size_t size, const char **call) {
   if (trial.refused == DONE) return PORT_TRIAL_PASSED;
   *call = steps[trial.refused];
   return PORT_TRIAL_REFUSED;
+}
+
+static void be_helper(void *helped) { *(volatile bool *)helped = true; }
+
+static struct {
+  char stack[4096] __attribute__((aligned(16)));
+  uint32_t alive;
+  bool helped, done;
+} helper;
+
+static void try_helper(void *unused) {
+  (void)unused;
+  uint64_t mask[128];
+  dump_no_core();
+  SYSTEM_CALL(SYS_sched_getaffinity, 0, sizeof mask, mask);
+  if (port_start_helper(be_helper, &helper.helped, helper.stack + sizeof helper.stack,
+                        &helper.alive) <= 0)
+    return;
+  while (*(volatile uint32_t *)&helper.alive) SYSTEM_CALL(SYS_sched_yield);
+  helper.done = helper.helped;
+}
+
+bool port_try_helper(void *stack, size_t size) {
+  uint64_t all = ~0ull, mask;
+  helper.helped = helper.done = false;
+  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
+  long child = port_call_in_child(try_helper, NULL, (char *)stack + size);
+  if (child > 0)
+    while (SYSTEM_CALL(SYS_wait4, child, 0, __WALL, 0) == -EINTR)
+      ;
+  port_signals_restore(mask);
+  return child > 0 && helper.done;
 }

@@ -66,6 +66,39 @@ port_call_in_child:	/* rdi function, rsi argument, rdx stack top */
 	.cfi_endproc
 	.size	port_call_in_child, .-port_call_in_child
 
+/* clone(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+   CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID), as pthread_create does it, but for the TLS. */
+	.globl	port_start_helper
+	.hidden	port_start_helper
+	.type	port_start_helper, @function
+port_start_helper:	/* rdi function, rsi argument, rdx stack top, rcx where its id stands */
+	.cfi_startproc
+	and	$-16, %rdx
+	sub	$16, %rdx
+	mov	%rdi, (%rdx)
+	mov	%rsi, 8(%rdx)
+	mov	%rdx, %rsi
+	mov	%rcx, %rdx
+	mov	%rcx, %r10
+	mov	$0x350f00, %edi
+	xor	%r8d, %r8d
+	mov	$56, %eax
+	syscall
+	test	%rax, %rax
+	jz	1f
+	ret
+1:	.cfi_undefined %rip
+	xor	%ebp, %ebp
+	pop	%rax
+	pop	%rdi
+	call	*%rax
+	xor	%edi, %edi
+	mov	$60, %eax
+	syscall
+	hlt
+	.cfi_endproc
+	.size	port_start_helper, .-port_start_helper
+
 /* The stop signal's return: the kernel jumps here when the handler returns. */
 	.globl	port_signal_return
 	.hidden	port_signal_return

@@ -39,6 +39,7 @@ static void chaos(const char *options, const char *seed, const char *grows) {
 Test(chaos, reclaiming, .timeout = 1200) { chaos("collect-every-ms=1", "1", NULL); }
 Test(chaos, condemn, .timeout = 1200) { chaos("collect-every-ms=1,check=condemn", "2", "grows"); }
 Test(chaos, poison, .timeout = 1200) { chaos("collect-every-ms=1,check=poison", "3", NULL); }
+Test(chaos, helpers, .timeout = 1200) { chaos("collect-every-ms=1,markers=4", "6", NULL); }
 Test(chaos, baseline, .timeout = 1200) { chaos("collect-every-ms=1,kernel=baseline", "4", NULL); }
 
 /* It can fail: blocks get lost as soon as the mappings are not scanned. */

@@ -11,6 +11,7 @@
    runs on with the default. */
 static const char *const wrong[][2] = {
     {"grwoth=50", "grwoth"},
+    {"markers=17", "markers"},
     {"growth=many", "growth"},
     {"growth=-5", "growth"},
     {"growth=", "growth"},
@@ -49,7 +50,8 @@ Test(conditions, right_options_are_silent, .timeout = 60) {
                                       "growth=50",   "limit=512M",        "idle=0",
                                       "zero=off",    "errors=ignore",     "stride=8",
                                       "stride=1",    "pin=libfoo+libbar", "kernel=baseline",
-                                      "inherit=off", "check=poison",      ""};
+                                      "inherit=off", "check=poison",      "markers=16",
+                                      ""};
   for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
     struct run run = run_collected(right[i], 30, "early_late", NULL);
     cr_assert_eq(run.errors_size, 0, "%s", run_describe(&run));
@@ -189,5 +191,13 @@ Test(conditions, silence, .timeout = 60) {
   struct command command = {.argv = {"hostile", "none"}, .options = "log=/nonexistent/x"};
   struct run run = run_command(&command);
   cr_assert_str_eq(run.output, "whole\n", "%s", run_describe(&run));
+  run_discard(&run);
+}
+
+/* Marking with helpers leaves a program of one thread what it was, and marks all the same. */
+Test(conditions, helpers_leave_no_trace, .timeout = 120) {
+  struct run run = run_collected("markers=4", 60, "helpers", NULL);
+  expect_cycles(&run, 200);
+  expect_few_skipped(&run, 1);
   run_discard(&run);
 }

@@ -1,7 +1,7 @@
 /* programs.h: real, unmodified programs give under the library the output they give without it.
 
    Each program runs on data made on the spot, in four ways: reclaiming with a collection every few
-   milliseconds, then with the fallbacks for older kernels, and both again under the condemn oracle
+   milliseconds, then with the fallbacks for older kernels and three threads that mark, and both again under the condemn oracle
    with a collection every so many allocations. A run passes when output and exit status equal those
    under plain malloc, when at least 20 cycles went through sweep, when fewer than 5 % of those
    started were given up, and when the oracle is silent. Child processes are under the library
@@ -37,10 +37,10 @@ static inline void hold_as(const struct program *program, const struct run *plai
   char options[200];
   if (condemn)
     snprintf(options, sizeof options, "check=condemn,collect-every=%u%s", program->every,
-             baseline ? ",kernel=baseline" : "");
+             baseline ? ",kernel=baseline,markers=3" : "");
   else
     snprintf(options, sizeof options, "collect-every-ms=%u%s", program->pace ? program->pace : 5,
-             baseline ? ",kernel=baseline" : "");
+             baseline ? ",kernel=baseline,markers=3" : "");
   command.options = options;
   command.seconds = 80;
   struct run run = run_command(&command);

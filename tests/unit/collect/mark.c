@@ -21,13 +21,34 @@ static bool is_marked(const void *object) {
   return page_marked(cell.page)[cell.index / 64] >> (cell.index % 64) & 1;
 }
 
-/* A whole marking from one array of words. */
-static struct mark_counts mark_as(struct mark_words words, const void *roots, size_t size) {
+static struct mark_counts mark_by(unsigned markers, const struct mark_words *words,
+                                  const void *roots, size_t size) {
   sweep_cancel();
-  mark_begin(&words, NULL);
+  mark_prepare(markers);
+  mark_begin(words, NULL);
   mark_range((uintptr_t)roots, (uintptr_t)roots + size);
   cr_assert(mark_drain());
-  return mark_end();
+  struct mark_counts counts = mark_end();
+  cr_assert_eq(counts.markers, markers);
+  return counts;
+}
+
+enum { MARKERS = 3 };
+static uint64_t *bitmaps(void) { return (uint64_t *)heap.marked; }
+
+/* A whole marking from one array of words: by one thread, and with helpers, who must come to the
+   same. */
+static struct mark_counts mark_as(struct mark_words words, const void *roots, size_t size) {
+  size_t all = heap.top * sizeof *heap.marked;
+  struct mark_counts with = mark_by(MARKERS, &words, roots, size);
+  uint64_t *marked = malloc(all);
+  memcpy(marked, bitmaps(), all);
+  struct mark_counts alone = mark_by(1, &words, roots, size);
+  cr_assert_eq(memcmp(marked, bitmaps(), all), 0, "other objects are marked with helpers");
+  free(marked);
+  cr_assert_eq(with.objects, alone.objects);
+  cr_assert_eq(with.bytes, alone.bytes);
+  return alone;
 }
 static struct mark_counts mark_from(const void *roots, size_t size, unsigned stride) {
   return mark_as((struct mark_words){.stride = stride}, roots, size);

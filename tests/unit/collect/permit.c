@@ -56,3 +56,12 @@ Test(permit, sealed) {
   port_signals_restore(mask);
   cr_assert(cycle_run(CYCLE_REQUEST, true));
 }
+
+Test(permit, helpers_are_for_processes_without_a_seal) {
+  static char stack[64 * 1024];
+  cr_assert(cycle_run(CYCLE_REQUEST, true));
+  cr_expect(permit_helpers(stack, sizeof stack));
+  permit_seal();
+  cr_expect(!permit_helpers(stack, sizeof stack));
+  atomic_set(&port_sealed, false);
+}

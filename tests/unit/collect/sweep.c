@@ -127,7 +127,7 @@ Test(sweep, a_cancelled_marking_leaves_no_mark) {
     objects[i] = make(i % 10 ? 100 : 70000, 0);
     set_marked(objects[i]);
   }
-  heap.pages[heap.page_first[((uintptr_t)objects[0] - heap.base) >> HEAP_PAGE_SHIFT]].rescan = 1;
+  heap.pages[page_first(((uintptr_t)objects[0] - heap.base) >> HEAP_PAGE_SHIFT)].rescan = 1;
   sweep_cancel();
   expect_no_marks();
   for (size_t i = 1; i < heap.top; i++) cr_expect_eq(heap.pages[i].rescan, 0);

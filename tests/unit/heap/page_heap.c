@@ -199,7 +199,7 @@ Test(page_heap, free_sees_the_class_of_every_page_of_a_span) {
   struct page *page = page_heap_span(CLASS_SMALL_END - 1);
   for (size_t i = 0; i < page->run; i++) {
     cr_expect_eq(heap.page_class[page_index(page) + i], CLASS_SMALL_END - 1);
-    cr_expect_eq(heap.page_first[page_index(page) + i], page_index(page));
+    cr_expect_eq(page_first(page_index(page) + i), page_index(page));
   }
   page_heap_release_span(page);
   cr_expect_eq(heap.page_class[page_index(page)], CLASS_NONE);
@@ -461,7 +461,7 @@ Test(wide_page_heap, room_to_grow_is_bounded) {
   size_t most = 0;
   for (unsigned i = 0; i < 2000; i++) page_heap_large_growing(HEAP_PAGE);
   for (size_t i = 1; i < heap.top; i++)
-    if (heap.page_first[i] == i && heap.pages[i].cells) most += heap.pages[i].run - 1;
+    if (page_first(i) == i && heap.pages[i].cells) most += heap.pages[i].run - 1;
   cr_expect(most > 0 && most <= page_heap_counts.used / 4 + 3, "%zu of %zu", most,
             page_heap_counts.used);
 }

@@ -163,7 +163,7 @@ Test(pages, holes_in_pages_that_stay_in_use_are_given_back) {
   mutator_trim(mutator);
   mutator_purge_holes(mutator);
   for (size_t p = 1; p < heap.top; p++) {
-    if (!heap.pages[p].cells || heap.pages[p].class != class || heap.page_first[p] != p) continue;
+    if (!heap.pages[p].cells || heap.pages[p].class != class || page_first(p) != p) continue;
     static unsigned char map[8 * HEAP_PAGE / KERNEL_PAGE];
     size_t bytes = heap.pages[p].run * HEAP_PAGE;
     mincore((void *)page_address(&heap.pages[p]), bytes, map);

@@ -5,6 +5,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -81,4 +82,35 @@ Test(filter, that_refuses_what_can_be_done_without) {
 Test(filter, that_refuses_the_child) {
   install(SYS_clone, SECCOMP_RET_ERRNO | EPERM);
   expect_trial(PORT_TRIAL_REFUSED, "clone");
+}
+
+/* A task that runs beside, as helpers of a collection do. */
+static bool helper_works(void) {
+  bool works = port_try_helper(stack, sizeof stack);
+  int status;
+  cr_assert_eq(waitpid(-1, &status, __WALL), -1, "nothing is left of it");
+  return works;
+}
+
+Test(filter, a_helper_without_one) { cr_expect(helper_works()); }
+Test(filter, that_refuses_helpers) {
+  install(SYS_sched_getaffinity, SECCOMP_RET_KILL_PROCESS);
+  cr_expect(!helper_works());
+}
+
+/* Kills for making a thread, by the first argument of clone, and not for making a process. */
+Test(filter, that_kills_for_threads) {
+  struct sock_filter code[] = {
+      {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr)},
+      {BPF_JMP | BPF_JEQ | BPF_K, 0, 3, SYS_clone},
+      {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, args[0])},
+      {BPF_JMP | BPF_JSET | BPF_K, 0, 1, CLONE_THREAD},
+      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS},
+      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+  struct sock_fprog program = {sizeof code / sizeof *code, code};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
+    cr_skip_test("no filter can be installed");
+  expect_trial(PORT_TRIAL_PASSED, NULL);
+  cr_expect(!helper_works());
 }

@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""collect.py: how long full collections take, Reclaim's and bdwgc's, on the same heaps.
+
+Each heap (heaps.c names the shapes) is built and collected in turn by every collector, round by
+round, in an order drawn anew each time; a shape's ratios are taken between medians over all rounds.
+What each collection found alive is compared with what was made, or the run fails. A collector that
+is not there is named and left out. Prints tables and writes samples.csv, scaling and pauses as data
+and as plots (gnuplot). See benchmarks/README."""
+import argparse
+import csv
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+
+SHAPES = ["random", "ordered", "mixed", "arrays", "doubles", "list", "huge", "leaves"]
+WHAT = {"random": "tree, random order", "ordered": "tree, allocation order",
+        "mixed": "nodes and pointer arrays", "arrays": "pointer arrays", "doubles": "numbers, 1 MiB each",
+        "list": "one list", "huge": "one array of pointers", "leaves": "nodes, leaf blocks"}
+PAUSE_SIZES = [64, 256, 512, 1024, 4096]
+BASE = "bdwgc"
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="collect", description=__doc__)
+    parser.add_argument("--build", default=".", help="the build folder")
+    parser.add_argument("--out", help="where the results go (BUILD/benchmarks/results-gc)")
+    parser.add_argument("--mib", type=int, default=1024, help="size of the heaps (1024)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cycles", type=int, default=3, help="collections in each run (3)")
+    parser.add_argument("--pauses", type=int, default=40, help="collections for each distribution")
+    parser.add_argument("--pause-sizes", default=",".join(map(str, PAUSE_SIZES)), metavar="MIB,...")
+    parser.add_argument("--only", default="", metavar="SHAPE,...")
+    parser.add_argument("--markers", default="1,2", metavar="NUMBER,...")
+    parser.add_argument("--options", default="", help="for Reclaim, besides markers=")
+    parser.add_argument("--library", action="append", default=[], metavar="NAME=PATH",
+                        help="one more library, another build of Reclaim perhaps")
+    parser.add_argument("--seed", type=int, default=1, help="of the order of the runs")
+    given = parser.parse_args()
+    given.out = given.out or os.path.join(given.build, "benchmarks", "results-gc")
+    return given
+
+
+class Collector:
+    """One column: a collector with a number of markers and options."""
+
+    def __init__(self, name, markers, library=None, options=""):
+        self.name, self.markers, self.library, self.options = name, markers, library, options
+        self.title = f"{name} {options} {markers}".replace("  ", " ")
+
+    def run(self, program, shape, mib, cycles):
+        """[(milliseconds, stopped for)], and how many objects there were."""
+        environment = dict(os.environ, GC_MARKERS=str(self.markers))
+        command = [program, shape, str(mib), str(cycles)]
+        if self.library:
+            options = ",".join(part for part in (f"markers={self.markers}", self.options) if part)
+            environment.update(LD_PRELOAD=self.library, RECLAIM=options)
+        elif shape != "range":
+            command.append("bdwgc")
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False,
+                              timeout=1800)
+        if done.returncode != 0:
+            sys.exit(f"collect: {shape} under {self.title}: {done.stderr.strip() or done.returncode}")
+        times = [(float(a), float(b)) for a, b in
+                 re.findall(r"took=([0-9.]+) paused=([0-9.]+)", done.stdout)]
+        if len(times) != cycles:
+            sys.exit(f"collect: {shape} under {self.title}: {len(times)} of {cycles} collections")
+        return times, int(re.search(r"objects=(\d+)", done.stdout).group(1))
+
+
+def has_bdwgc(program):
+    return subprocess.run([program, "list", "1", "1", "bdwgc"], capture_output=True,
+                          check=False).returncode == 0
+
+
+def collectors_of(given, program):
+    markers = [int(m) for m in given.markers.split(",")]
+    ours = os.path.join(os.path.abspath(given.build), ".libs", "libreclaim.so")
+    found = [Collector("reclaim", m, ours, given.options) for m in markers]
+    found += [Collector("reclaim", m, ours, ",".join(filter(None, [given.options, "stride=8"])))
+              for m in markers]
+    for entry in given.library:
+        name, _, path = entry.partition("=")
+        found += [Collector(name, m, os.path.abspath(path), given.options) for m in markers]
+    if has_bdwgc(program):
+        found += [Collector(BASE, m) for m in markers]
+    else:
+        print("bdwgc is left out: no libgc.so.1 (package libgc1)")
+    return found
+
+
+def spread(values):
+    return f"{statistics.median(values):8.1f} {min(values):6.0f}-{max(values):<6.0f}"
+
+
+def measure_marks(given, program, collectors, writer):
+    """{(shape, collector): milliseconds}, {shape: objects}"""
+    shapes = [s for s in given.only.split(",") if s] or SHAPES
+    times, objects = {}, {}
+    for round_ in range(given.rounds):
+        for shape in shapes + ["range"]:
+            turn = list(collectors)
+            if shape == "range":
+                turn = [Collector("range", m) for m in sorted({c.markers for c in collectors})]
+            random.shuffle(turn)
+            for c in turn:
+                samples, count = c.run(program, shape, given.mib, given.cycles)
+                for took, paused in samples:
+                    writer.writerow([shape, c.title, given.mib, round_, took, paused, count])
+                times.setdefault((shape, c.title), []).extend(took for took, _ in samples)
+                if c.library:
+                    objects[shape] = count
+    return shapes, times, objects
+
+
+def print_marks(given, shapes, collectors, times, objects):
+    print(f"\nA full collection of {given.mib} MiB, milliseconds: median, least and most; for each "
+          "object; as part of bdwgc's with as many markers")
+    for shape in shapes:
+        print(f"{shape}: {WHAT[shape]}, {objects[shape]} objects")
+        for c in collectors:
+            values = times[shape, c.title]
+            line = f"  {c.title:<24} {spread(values)}"
+            line += f" {statistics.median(values) * 1e6 / objects[shape]:10.1f} ns"
+            base = times.get((shape, f"{BASE} {c.markers}"))
+            if base and c.library:
+                line += f" {statistics.median(values) / statistics.median(base):8.2f}"
+            ranged = times.get(("range", f"range {c.markers}"))
+            if shape == "doubles" and ranged:
+                line += f"   {statistics.median(ranged) / statistics.median(values):5.2f} of scan speed"
+            print(line)
+    for m in sorted({c.markers for c in collectors}):
+        values = times["range", f"range {m}"]
+        print(f"a range of as many numbers, {m} threads: {spread(values)} "
+              f"{given.mib / 1024 / statistics.median(values) * 1e3:6.1f} GiB/s")
+
+
+def measure_pauses(given, program, collectors, writer):
+    """{(mib, collector): milliseconds stopped}, of the shape `mixed`."""
+    pauses = {}
+    chosen = [c for c in collectors if "stride" not in c.options]
+    most = max(c.markers for c in chosen)
+    chosen = [c for c in chosen if c.markers == most]
+    for mib in (int(size) for size in given.pause_sizes.split(",") if size):
+        cycles = max(5, min(given.pauses, given.pauses * 256 // mib))
+        for c in chosen:
+            samples, count = c.run(program, "mixed", mib, cycles)
+            for took, paused in samples:
+                writer.writerow(["mixed", c.title, mib, 0, took, paused, count])
+            pauses[mib, c.title] = [paused for _, paused in samples]
+    return chosen, pauses
+
+
+def percentile(values, part):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def print_pauses(chosen, pauses):
+    if not pauses:
+        return
+    print("\nHow long the program stands still, nodes and pointer arrays, milliseconds")
+    print(f"{'MiB':>6}  {'':<24} {'n':>4} {'p50':>9} {'p99':>9} {'max':>9}")
+    for mib in sorted({mib for mib, _ in pauses}):
+        for c in chosen:
+            values = pauses[mib, c.title]
+            print(f"{mib:6}  {c.title:<24} {len(values):4} {percentile(values, .5):9.1f} "
+                  f"{percentile(values, .99):9.1f} {max(values):9.1f}")
+
+
+BARS = """
+set terminal {terminal}
+set output '{output}'
+set style data histograms
+set style histogram clustered gap 2
+set style fill solid 0.9 noborder
+set grid ytics lc rgb '#cccccc'
+set key outside top center horizontal
+set logscale y
+set ylabel 'nanoseconds an object, less is better'
+plot for [i=2:{columns}] '{data}' using i:xtic(1) title columnheader(i)
+"""
+LINES = """
+set terminal {terminal}
+set output '{output}'
+set style data linespoints
+set grid lc rgb '#cccccc'
+set key outside top center horizontal
+set logscale xy
+set xlabel 'MiB'
+set ylabel 'milliseconds: median and longest pause'
+plot for [i=2:{columns}] '{data}' using 1:i title columnheader(i)
+"""
+TERMINALS = {"svg": "svg size 1200,560 font 'sans,12' background rgb 'white'", "png": "png size 1200,560"}
+
+
+def draw(out, name, script, columns, rows):
+    data = os.path.join(out, name + ".dat")
+    with open(data, "w", encoding="ascii") as file:
+        file.write(" ".join(f'"{column}"' for column in columns) + "\n")
+        for row in rows:
+            file.write(" ".join(str(cell) for cell in row) + "\n")
+    if not shutil.which("gnuplot"):
+        return "No plots: no gnuplot (package gnuplot-nox)."
+    for kind, terminal in TERMINALS.items():
+        text = script.format(terminal=terminal, output=os.path.join(out, f"{name}.{kind}"),
+                             columns=len(columns), data=data)
+        done = subprocess.run(["gnuplot"], input=text, text=True, capture_output=True, check=False)
+        if done.returncode != 0:
+            return f"No plot of {name}: gnuplot failed: {done.stderr.strip()[-200:]}"
+    return f"Plots: {name}.svg, {name}.png"
+
+
+def main():
+    given = arguments()
+    random.seed(given.seed)
+    program = os.path.join(given.build, "benchmarks", "collect", "heaps")
+    collectors = collectors_of(given, program)
+    os.makedirs(given.out, exist_ok=True)
+    with open(os.path.join(given.out, "samples.csv"), "w", newline="", encoding="ascii") as file:
+        writer = csv.writer(file)
+        writer.writerow(["shape", "collector", "mib", "round", "took_ms", "paused_ms", "objects"])
+        shapes, times, objects = measure_marks(given, program, collectors, writer)
+        print_marks(given, shapes, collectors, times, objects)
+        sys.stdout.flush()
+        chosen, pauses = measure_pauses(given, program, collectors, writer)
+        print_pauses(chosen, pauses)
+    print()
+    print(draw(given.out, "marks", BARS, ["shape"] + [c.title for c in collectors],
+               [[f'"{s}"'] + [statistics.median(times[s, c.title]) * 1e6 / objects[s]
+                              for c in collectors] for s in shapes]))
+    if pauses:
+        columns, rows = ["MiB"], []
+        for c in chosen:
+            columns += [c.title + " median", c.title + " longest"]
+        for mib in sorted({mib for mib, _ in pauses}):
+            rows.append([mib])
+            for c in chosen:
+                rows[-1] += [percentile(pauses[mib, c.title], .5), max(pauses[mib, c.title])]
+        print(draw(given.out, "pauses", LINES, columns, rows))
+
+
+main()
