@@ -12,15 +12,17 @@ enum {
   CANDIDATES_AHEAD = 32,        /* words whose mark word is being fetched */
   OBJECTS_AHEAD = 16,           /* objects being fetched */
   PRESENCE_FILTER = 256 * 1024, /* larger objects may have pages that were never touched */
-  PIECE = 1 << 20,              /* larger objects are shared out in such pieces */
+  PIECE = 1 << 20,              /* of an object: what is looked through for presence at once */
+  SLICE = 16 * 1024,            /* of a piece: scanned before what it refers to is */
   LINE = 64,                    /* of the cache */
 };
 
 /* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
-   popped without waiting for two stores to meet in one load. Also a piece of a large object, which
-   begins at this granule: its class is CLASS_PIECE. */
+   popped without waiting for two stores to meet in one load. Also a piece or slice of a large object,
+   which begins at this granule: an array of pointers must not put all of them on the stack at once,
+   and markers share it. */
 typedef uint64_t object;
-enum { CLASS_PIECE = CLASS_NONE, BIT_SHIFT = 58 };
+enum { CLASS_PIECE = CLASS_NONE, CLASS_SLICE = CLASS_COUNT, BIT_SHIFT = 58 };
 struct candidate {
   uint64_t *word; /* of the bitmap of marks */
   object object;  /* above BIT_SHIFT: its bit there; no granule has so high a number */
@@ -375,34 +377,61 @@ static void scan_part(struct marker *w, uintptr_t address, size_t size) {
     w->failed = true;
 }
 
-/* The piece that begins here, up to where the next one does, or the words that lie in both. */
-static COLD void scan_piece(struct marker *w, uintptr_t address) {
+/* Puts the parts of [begin, end) on the stack, the first on top; what finds no room is scanned now. */
+static void push_parts(struct marker *w, uintptr_t begin, uintptr_t end, size_t size,
+                       unsigned class) {
+  for (uintptr_t at = begin + round_down(end - begin - 1, size);; at -= size) {
+    if (!push(w, (at - heap.base) >> GRANULE_SHIFT << 8 | class))
+      scan_part(w, at, size_min(size + KERNEL_PAGE, end - at));
+    if (at == begin) break;
+  }
+}
+
+struct presence {
+  struct marker *marker;
+  uintptr_t begin, end;
+  bool whole;
+};
+static void note_presence(void *context, uintptr_t begin, uintptr_t end) {
+  struct presence *presence = context;
+  if (begin == presence->begin && end == presence->end) presence->whole = true;
+  else scan(presence->marker, begin, end);
+}
+
+/* What begins here of a large object, up to where the next slice or piece does, and some of that:
+   no word is cut in two. */
+static COLD void scan_portion(struct marker *w, object object) {
   struct cell cell;
-  if (!cell_of(address, &cell)) return;
-  size_t left = cell.address + cell.page->size - address;
-  scan_part(w, address, size_min(left, PIECE + KERNEL_PAGE));
+  uintptr_t at = object_address(object);
+  if (!cell_of(at, &cell)) return;
+  uintptr_t end = cell.address + cell.page->size;
+  if (object_class(object) == CLASS_SLICE) {
+    scan(w, at, size_min(at + SLICE + sizeof(uintptr_t), end));
+    return;
+  }
+  end = size_min(at + PIECE + KERNEL_PAGE, end);
+  if (WITHOUT(large_presence) || (UNLIKELY(m.protected_count) && is_closed(at, end))) {
+    scan_part(w, at, end - at);
+    return;
+  }
+  struct presence presence = {w, at, end, false};
+  if (!port_present_ranges(&w->large, at, end, note_presence, &presence)) w->failed = true;
+  else if (presence.whole) push_parts(w, at, size_min(at + PIECE, end), SLICE, CLASS_SLICE);
 }
 
 static COLD void scan_large(struct marker *w, object object) {
   uintptr_t address = object_address(object);
   size_t size = object_page(object)->size;
   w->counts.bytes += size;
-  if (size <= PIECE || !m.helpers) {
-    scan_part(w, address, size);
-    return;
-  }
-  for (size_t at = round_down(size - 1, PIECE);; at -= PIECE) {
-    uint64_t granule = (address + at - heap.base) >> GRANULE_SHIFT;
-    if (!push(w, granule << 8 | CLASS_PIECE)) scan_piece(w, address + at);
-    if (!at) break;
-  }
+  if (size < PRESENCE_FILTER) scan_part(w, address, size);
+  else push_parts(w, address, address + size, PIECE, CLASS_PIECE);
 }
 
 static inline __attribute__((always_inline)) void scan_object(struct marker *w, object object) {
   unsigned class = object_class(object);
   uintptr_t address = object_address(object);
-  if (UNLIKELY(class == CLASS_PIECE)) {
-    scan_piece(w, address);
+  if (UNLIKELY(class == CLASS_PIECE || class == CLASS_SLICE)) {
+    scan_portion(w, object);
     return;
   }
   uint8_t state = heap.state[object >> 8];

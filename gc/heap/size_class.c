@@ -3,7 +3,7 @@
 
 #include "heap/heap.h"
 
-struct size_class size_classes[CLASS_COUNT];
+struct size_class size_classes[CLASS_COUNT + 1];
 uint8_t size_class_table[SMALL_LIMIT / GRANULE];
 
 enum {

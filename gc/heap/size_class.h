@@ -28,7 +28,7 @@ struct size_class {
   uint8_t span;        /* heap pages of a span */
 };
 
-extern HIDDEN struct size_class size_classes[CLASS_COUNT];
+extern HIDDEN struct size_class size_classes[CLASS_COUNT + 1]; /* one more: all zero */
 /* (request >> 4) -> class; read it through size_class_of. */
 extern HIDDEN uint8_t size_class_table[SMALL_LIMIT / GRANULE];
 
