@@ -18,7 +18,6 @@
                as many threads as the environment's GC_MARKERS says
      leaves    as random, but for one node in 1000 a block of 64 KiB without pointers is made, which
                bdwgc is told (GC_malloc_atomic) and Reclaim is not */
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,24 +28,13 @@
 #include <time.h>
 
 #include "api/reclaim.h"
+#include "benchmarks/collect/bdwgc.h"
 #include "ports/x86_64/words.h"
 
 #pragma weak reclaim_collect
 #pragma weak reclaim_stats
 
 #define MIB ((size_t)1 << 20)
-
-/* What bdwgc offers, as its gc.h and gc_mark.h declare it. */
-static struct {
-  void (*init)(void);
-  void *(*malloc)(size_t);
-  void *(*malloc_leaf)(size_t);
-  void (*collect)(void);
-  void *(*locked)(void *(*)(void *), void *);
-  void (*reachable)(void (*)(void *, size_t, void *), void *);
-  void (*on_event)(void (*)(int event));
-  void (*start_markers)(void);
-} bdwgc;
 
 static void *root; /* holds all that is made */
 static struct {
@@ -81,28 +69,6 @@ static void note_event(int event) {
   enum { PRE_STOP = 6, POST_START = 9 };
   if (event == PRE_STOP) stopped_at = now();
   if (event == POST_START) paused += now() - stopped_at;
-}
-
-static void *find(void *library, const char *name) {
-  void *function = dlsym(library, name);
-  if (!function) give_up(dlerror());
-  return function;
-}
-
-static void load_bdwgc(void) {
-  void *library = dlopen("libgc.so.1", RTLD_NOW | RTLD_GLOBAL);
-  if (!library) give_up(dlerror());
-  *(void **)&bdwgc.init = find(library, "GC_init");
-  *(void **)&bdwgc.malloc = find(library, "GC_malloc");
-  *(void **)&bdwgc.malloc_leaf = find(library, "GC_malloc_atomic");
-  *(void **)&bdwgc.collect = find(library, "GC_gcollect");
-  *(void **)&bdwgc.locked = find(library, "GC_call_with_alloc_lock");
-  *(void **)&bdwgc.reachable = find(library, "GC_enumerate_reachable_objects_inner");
-  *(void **)&bdwgc.on_event = find(library, "GC_set_on_collection_event");
-  *(void **)&bdwgc.start_markers = find(library, "GC_start_mark_threads");
-  bdwgc.init();
-  bdwgc.start_markers(); /* so many as GC_MARKERS in the environment says, less one */
-  bdwgc.on_event(note_event);
 }
 
 extern size_t malloc_usable_size(void *);
@@ -373,8 +339,12 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
     if (!strcmp(shapes[i].name, argv[1])) shape = &shapes[i];
   if (!shape) give_up("there is no such shape");
-  if (argc == 5) load_bdwgc();
-  else if (!reclaim_collect) give_up("neither Reclaim nor bdwgc is there");
+  if (argc == 5) {
+    bdwgc_load();
+    bdwgc.on_event(note_event);
+  } else if (!reclaim_collect) {
+    give_up("neither Reclaim nor bdwgc is there");
+  }
   collect();
   uint64_t before = alive();
   shape->make((size_t)mib * MIB);

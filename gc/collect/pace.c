@@ -35,7 +35,8 @@ void pace_done(size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
   if (reclaimed + suspect >= live / 100 + 64 * KIB || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
   size_t step = size_max(live / 100 * options.growth, LEAST_STEP);
-  step <<= pace.fruitless;
+  size_t most = size_max(live, LEAST_STEP << LARGEST_BACK_OFF);
+  step = size_max(step, size_min(step << pace.fruitless, most));
   /* Suspects are likely garbage: what they hold is taken off what the heap may grow by, so that
      confirmation costs collections rather than memory, four times as many at most. */
   set(size_max(step - size_min(step, suspect), step / 4), size_max(live / 16, MIB)

@@ -8,7 +8,9 @@
    back are mostly cells in pages of which others live, so their number hardly falls, and garbage as
    large as all those holes would come on top of each step.
 
-   Cycles that reclaim nothing double the step up to eight times. Beyond the limit they still follow
+   Cycles that reclaim nothing double the step up to eight times; not beyond what is live, if that is
+   more than 256 MiB: a program that builds up much and then makes garbage would hold as much of that
+   as it may. Beyond the limit they still follow
    each other, but never sooner than a sixteenth of what is live has been allocated, and with the
    same doubling: a heap that cannot be kept below its limit is not collected without pause. What
    waits for the next cycle to confirm it makes that one due sooner, and an idle program's too. */

@@ -121,7 +121,7 @@ void sweep_cancel(void) {
   }
 }
 
-enum { PURGE_LEAST = 64 * 1024 };
+enum { PURGE_LEAST = 64 * 1024, WIPED_IN_PLACE = 128 };
 
 /* Garbage is full of pointers to other garbage. A program that gets this memory again and does not
    write all of it would keep whatever they point to, chains of it without end (Boehm, "Bounding
@@ -129,7 +129,14 @@ enum { PURGE_LEAST = 64 * 1024 };
 static void wipe(uintptr_t address, size_t size) {
   if (WITHOUT(wipe_dead)) return;
   if (size >= PURGE_LEAST && port_purge((void *)address, size)) return;
-  memset((void *)address, 0, size);
+  if (size > WIPED_IN_PLACE) {
+    memset((void *)address, 0, size);
+    return;
+  }
+  struct granule {
+    uint64_t words[2];
+  } *at = (struct granule *)address; /* most cells are so small that a call is dear */
+  for (size_t i = 0; i < size / GRANULE; i++) at[i] = (struct granule){{0, 0}};
 }
 
 /* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */

@@ -16,7 +16,8 @@
 
 enum {
   FIRST_LIMIT = 16,   /* a buffer starts this small and doubles at each refill or flush */
-  TRIM_EVERY = 16,    /* spans taken between two looks for empty pages */
+  TRIM_EVERY = 16,    /* spans taken, at least, between two looks for empty pages, ... */
+  TRIM_LOOKS = 8,     /* ... and one for so many pages that the last of them looked at */
   FOREIGN_LIMIT = 32, /* cells of other threads' pages that a thread keeps that only frees */
   COLOUR = 1216,      /* spreads the first cells of pages over the cache's sets */
   COLOUR_MASK = 0x3fff,
@@ -31,7 +32,8 @@ void mutator_init(void) {
 }
 
 static struct page *fresh_page(struct mutator *mutator, unsigned class) {
-  if (++mutator->spans_taken % TRIM_EVERY == 0) mutator_trim(mutator);
+  if (++mutator->spans_taken >= TRIM_EVERY && mutator->spans_taken >= mutator->looked / TRIM_LOOKS)
+    mutator_trim(mutator);
   struct page *page = orphans_take_page(mutator, class);
   if (page) {
     page->scan = page->skip = 0;

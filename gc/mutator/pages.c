@@ -181,6 +181,7 @@ static bool is_sparse(const struct page *page, unsigned free) {
 static void trim_sparse(struct mutator *mutator, unsigned class) {
   struct page **link = &mutator->sparse[class], *page;
   while ((page = *link)) {
+    mutator->looked++;
     page_sweep_if_due(page);
     unsigned free = page_free_cells(page);
     if (free == page->cells) {
@@ -197,6 +198,7 @@ static void trim_queue(struct mutator *mutator, unsigned class) {
   struct page_queue *queue = &mutator->queue[class];
   struct page **link = &queue->head, *last = NULL, *page;
   while ((page = *link)) {
+    mutator->looked++;
     page_sweep_if_due(page);
     unsigned free = page_free_cells(page);
     if (!is_sparse(page, free)) {
@@ -218,6 +220,7 @@ static void trim_queue(struct mutator *mutator, unsigned class) {
 void mutator_trim(struct mutator *mutator) {
   pages_begin();
   atomic_set(&mutator->trim_due, 0);
+  mutator->spans_taken = mutator->looked = 0;
   pages_drain_returned(mutator);
   for (uint64_t set = mutator->used; set;) {
     unsigned class = next_class(&set);

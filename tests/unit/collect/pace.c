@@ -72,6 +72,19 @@ Test(pace, fruitless_cycles_become_rarer_up_to_eight_times) {
   cr_expect(due_at(132 * mib), "until one is worth it");
 }
 
+Test(pace, a_large_heap_backs_off_no_further_than_to_twice_its_size) {
+  options.growth = 50;
+  for (int i = 0; i < 5; i++) {
+    cycle(1000, 1000, 0);
+    cr_expect(!due_at(1999 * mib), "cycle %d", i);
+    cr_expect(due_at(2001 * mib), "cycle %d", i);
+  }
+  options.growth = 300;
+  cycle(1000, 1000, 0);
+  cr_expect(!due_at(3999 * mib), "what was asked for is kept");
+  cr_expect(due_at(4001 * mib));
+}
+
 Test(pace, a_cycle_that_reclaims_a_hundredth_is_worth_it) {
   cycle(1000, 1000, 11);
   cr_expect_eq(pace.fruitless, 0);
