@@ -2,7 +2,8 @@
 
    Reservations are PROT_NONE and NORESERVE: no commit charge, and under RLIMIT_DATA uncounted;
    they do count against RLIMIT_AS. Ranges become writable only by port_commit, so that
-   overcommit_memory=2 charges what is used and no more. */
+   overcommit_memory=2 charges what is used and no more. What is merely reserved is left out of core
+   dumps: the kernel does so by itself, but gcore(1) writes every byte of it. */
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -33,13 +34,16 @@ void *port_reserve(size_t size, size_t alignment) {
   if (aligned > got) port_unreserve(got, (size_t)(aligned - got));
   size_t tail = (size_t)(got + whole - (aligned + size));
   if (tail) port_unreserve(aligned + size, tail);
+  SYSTEM_CALL(SYS_madvise, aligned, size, MADV_DONTDUMP);
   return aligned;
 }
 
 void port_unreserve(void *address, size_t size) { SYSTEM_CALL(SYS_munmap, address, size); }
 
 bool port_commit(void *address, size_t size) {
-  return SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ | PROT_WRITE) == 0;
+  if (SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ | PROT_WRITE) != 0) return false;
+  SYSTEM_CALL(SYS_madvise, address, size, MADV_DODUMP);
+  return true;
 }
 
 void port_ask_for_huge_pages(void *address, size_t size) {

@@ -2,6 +2,7 @@
 #include "tests/unit/unit.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -42,6 +43,33 @@ Test(address_space, reservations_are_aligned_and_inaccessible) {
   }
   cr_expect_null(port_reserve(SIZE_MAX - 4095, 4096));
   cr_expect_null(port_reserve((size_t)1 << 60, 4096));
+}
+
+/* The flag "dd" of the mapping that an address lies in, by smaps. */
+static bool is_left_out_of_dumps(const void *address) {
+  FILE *file = fopen("/proc/self/smaps", "r");
+  cr_assert(file);
+  char line[4096];
+  bool inside = false, left_out = false;
+  while (fgets(line, sizeof line, file)) {
+    unsigned long begin, end;
+    if (sscanf(line, "%lx-%lx", &begin, &end) == 2)
+      inside = begin <= (uintptr_t)address && (uintptr_t)address < end;
+    if (inside && strncmp(line, "VmFlags:", 8) == 0) left_out = strstr(line, " dd") != NULL;
+  }
+  fclose(file);
+  return left_out;
+}
+
+/* A debugger's gcore of a process wrote 80 GB. */
+Test(address_space, what_is_only_reserved_is_left_out_of_core_dumps) {
+  char *range = port_reserve(MIB, 4096);
+  cr_assert(range);
+  cr_expect(is_left_out_of_dumps(range) && is_left_out_of_dumps(range + MIB - 1));
+  cr_assert(port_commit(range + 8192, 8192));
+  cr_expect(!is_left_out_of_dumps(range + 8192) && !is_left_out_of_dumps(range + 16383));
+  cr_expect(is_left_out_of_dumps(range + 8191) && is_left_out_of_dumps(range + 16384));
+  port_unreserve(range, MIB);
 }
 
 Test(address_space, committing_and_protecting) {
