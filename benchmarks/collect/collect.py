@@ -15,12 +15,17 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 
 SHAPES = ["random", "ordered", "mixed", "arrays", "doubles", "list", "huge", "leaves"]
 WHAT = {"random": "tree, random order", "ordered": "tree, allocation order",
         "mixed": "nodes and pointer arrays", "arrays": "pointer arrays", "doubles": "numbers, 1 MiB each",
         "list": "one list", "huge": "one array of pointers", "leaves": "nodes, leaf blocks"}
-PAUSE_SIZES = [64, 256, 512, 1024, 4096]
+PAUSE_SIZES = [64, 256, 512, 1024]
+PROGRAMS = [("binary-trees", 18, 1), ("binary-trees", 18, 2), ("gcbench", 16, 1), ("gcbench", 16, 2),
+            ("server", 512, 1), ("server", 512, 2)]
+GROWTHS = [25, 50, 100, 200, 400]
 BASE = "bdwgc"
 
 
@@ -28,12 +33,13 @@ def arguments():
     parser = argparse.ArgumentParser(prog="collect", description=__doc__)
     parser.add_argument("--build", default=".", help="the build folder")
     parser.add_argument("--out", help="where the results go (BUILD/benchmarks/results-gc)")
-    parser.add_argument("--mib", type=int, default=1024, help="size of the heaps (1024)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mib", type=int, default=512, help="size of the heaps (512)")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cycles", type=int, default=3, help="collections in each run (3)")
     parser.add_argument("--pauses", type=int, default=40, help="collections for each distribution")
     parser.add_argument("--pause-sizes", default=",".join(map(str, PAUSE_SIZES)), metavar="MIB,...")
-    parser.add_argument("--only", default="", metavar="SHAPE,...")
+    parser.add_argument("--only", default="", metavar="SHAPE,...", help="none: no heaps at all")
+    parser.add_argument("--programs", default="", metavar="NAME,...", help="none: no programs")
     parser.add_argument("--markers", default="1,2", metavar="NUMBER,...")
     parser.add_argument("--options", default="", help="for Reclaim, besides markers=")
     parser.add_argument("--library", action="append", default=[], metavar="NAME=PATH",
@@ -98,8 +104,12 @@ def spread(values):
 
 def measure_marks(given, program, collectors, writer):
     """{(shape, collector): milliseconds}, {shape: objects}"""
-    shapes = [s for s in given.only.split(",") if s] or SHAPES
+    shapes = [s for s in given.only.split(",") if s in SHAPES]
+    if not given.only:
+        shapes = SHAPES
     times, objects = {}, {}
+    if not shapes:
+        return shapes, times, objects
     for round_ in range(given.rounds):
         for shape in shapes + ["range"]:
             turn = list(collectors)
@@ -117,6 +127,8 @@ def measure_marks(given, program, collectors, writer):
 
 
 def print_marks(given, shapes, collectors, times, objects):
+    if not shapes:
+        return
     print(f"\nA full collection of {given.mib} MiB, milliseconds: median, least and most; for each "
           "object; as part of bdwgc's with as many markers")
     for shape in shapes:
@@ -144,7 +156,7 @@ def measure_pauses(given, program, collectors, writer):
     chosen = [c for c in collectors if "stride" not in c.options]
     most = max(c.markers for c in chosen)
     chosen = [c for c in chosen if c.markers == most]
-    for mib in (int(size) for size in given.pause_sizes.split(",") if size):
+    for mib in (int(size) for size in given.pause_sizes.split(",") if size.isdigit()):
         cycles = max(5, min(given.pauses, given.pauses * 256 // mib))
         for c in chosen:
             samples, count = c.run(program, "mixed", mib, cycles)
@@ -171,6 +183,81 @@ def print_pauses(chosen, pauses):
                   f"{percentile(values, .99):9.1f} {max(values):9.1f}")
 
 
+class Way:
+    """How a program is run: with whose malloc, and what becomes of its garbage."""
+
+    def __init__(self, name, way, library=None, options="", markers=2):
+        self.name, self.way, self.library, self.options = name, way, library, options
+        self.markers = markers
+
+    def run(self, command):
+        """(seconds, mebibytes at most, part of the time in collections, output)"""
+        environment = dict(os.environ, GC_MARKERS=str(self.markers))
+        with tempfile.TemporaryDirectory() as directory:
+            log = os.path.join(directory, "log")
+            if self.library:
+                environment.update(LD_PRELOAD=self.library,
+                                   RECLAIM=",".join(filter(None, [self.options, "log=" + log])))
+            begin = time.monotonic()
+            # pylint: disable-next=consider-using-with
+            child = subprocess.Popen(command + [self.way], env=environment, stdout=subprocess.PIPE)
+            output = child.stdout.read()
+            _, status, usage = os.wait4(child.pid, 0)
+            seconds = time.monotonic() - begin
+            if status != 0:
+                sys.exit(f"collect: {' '.join(command)} under {self.name}: status {status}")
+            paused = 0.0
+            if os.path.exists(log):
+                with open(log, encoding="ascii") as file:
+                    found = re.search(r"exit .* total_pause=([0-9.]+)", file.read())
+                paused = float(found.group(1)) / 1e3 if found else 0.0
+        return seconds, usage.ru_maxrss / 1024, paused / seconds, output
+
+
+def ways_of(given, program):
+    ours = os.path.join(os.path.abspath(given.build), ".libs", "libreclaim.so")
+    found = [Way("glibc, free", "free"), Way("reclaim, free", "free", ours),
+             Way("reclaim, free=ignore", "drop", ours, "free=ignore")]
+    found += [Way(f"  growth={g}", "drop", ours, f"free=ignore,growth={g}") for g in GROWTHS if g != 50]
+    if has_bdwgc(program):
+        found.append(Way(BASE, "bdwgc"))
+    return found
+
+
+def measure_programs(given, program, writer):
+    """{(program, way): [(seconds, mebibytes, part)]}"""
+    chosen = [p for p in PROGRAMS if not given.programs or p[0] in given.programs.split(",")]
+    ways, results = ways_of(given, program), {}
+    trees = os.path.join(given.build, "benchmarks", "collect", "trees")
+    for round_ in range(given.rounds + 1 if chosen else 0):
+        for name, size, threads in chosen:
+            command, outputs = [trees, name, str(size), str(threads)], set()
+            for way in random.sample(ways, len(ways)):
+                *figures, output = way.run(command)
+                outputs.add(output)
+                results.setdefault((name, threads, way.name), []).append(figures)
+                writer.writerow([f"{name}-{threads}", way.name, size, round_, *figures])
+            if len(outputs) != 1:
+                sys.exit(f"collect: {name}: the ways do not agree on the result")
+    return chosen, ways, results
+
+
+def print_programs(chosen, ways, results):
+    if not chosen:
+        return
+    print("\nPrograms that free nothing: seconds (median, least and most), as part of glibc's with "
+          "free; MiB at most, likewise; part of the time spent in pauses")
+    for name, size, threads in chosen:
+        print(f"{name} {size}, {threads} threads")
+        base = [statistics.median(column) for column in zip(*results[name, threads, ways[0].name])]
+        for way in ways:
+            seconds, mib, part = zip(*results[name, threads, way.name])
+            print(f"  {way.name:<22} {statistics.median(seconds):7.2f} {min(seconds):6.2f}-"
+                  f"{max(seconds):<6.2f} {statistics.median(seconds) / base[0]:6.2f} "
+                  f"{statistics.median(mib):8.0f} {statistics.median(mib) / base[1]:6.2f} "
+                  f"{statistics.median(part) * 100:6.1f} %")
+
+
 BARS = """
 set terminal {terminal}
 set output '{output}'
@@ -193,6 +280,18 @@ set logscale xy
 set xlabel 'MiB'
 set ylabel 'milliseconds: median and longest pause'
 plot for [i=2:{columns}] '{data}' using 1:i title columnheader(i)
+"""
+GROWTH = """
+set terminal {terminal}
+set output '{output}'
+set style data linespoints
+set grid lc rgb '#cccccc'
+set title 'server, 512 MiB live: growth from 25 to 400 per cent'
+set xlabel 'MiB at most'
+set ylabel 'seconds'
+set yrange [0:*]
+set xrange [0:*]
+plot '{data}' using 1:{columns} notitle
 """
 TERMINALS = {"svg": "svg size 1200,560 font 'sans,12' background rgb 'white'", "png": "png size 1200,560"}
 
@@ -228,10 +327,17 @@ def main():
         sys.stdout.flush()
         chosen, pauses = measure_pauses(given, program, collectors, writer)
         print_pauses(chosen, pauses)
+        sys.stdout.flush()
+    with open(os.path.join(given.out, "programs.csv"), "w", newline="", encoding="ascii") as file:
+        writer = csv.writer(file)
+        writer.writerow(["program", "way", "size", "round", "seconds", "mib", "paused_part"])
+        programs, ways, results = measure_programs(given, program, writer)
+        print_programs(programs, ways, results)
     print()
-    print(draw(given.out, "marks", BARS, ["shape"] + [c.title for c in collectors],
-               [[f'"{s}"'] + [statistics.median(times[s, c.title]) * 1e6 / objects[s]
-                              for c in collectors] for s in shapes]))
+    if shapes:
+        print(draw(given.out, "marks", BARS, ["shape"] + [c.title for c in collectors],
+                   [[f'"{s}"'] + [statistics.median(times[s, c.title]) * 1e6 / objects[s]
+                                  for c in collectors] for s in shapes]))
     if pauses:
         columns, rows = ["MiB"], []
         for c in chosen:
@@ -241,6 +347,14 @@ def main():
             for c in chosen:
                 rows[-1] += [percentile(pauses[mib, c.title], .5), max(pauses[mib, c.title])]
         print(draw(given.out, "pauses", LINES, columns, rows))
+    servers = [p for p in programs if p[0] == "server"]
+    for name, size, threads in servers:
+        rows = []
+        for growth in GROWTHS:
+            way = "reclaim, free=ignore" if growth == 50 else f"  growth={growth}"
+            seconds, mib, _ = zip(*results[name, threads, way])
+            rows.append([statistics.median(mib), statistics.median(seconds)])
+        print(draw(given.out, f"growth-{threads}", GROWTH, ["MiB", "seconds"], rows))
 
 
 main()
