@@ -18,6 +18,8 @@
 #include "mutator/pages.h"
 #include "ports/port.h"
 
+enum { FETCHED_AHEAD = 4 }; /* heap pages; what lies behind the last may be fetched in vain */
+
 void (*sweep_condemned)(uintptr_t address, size_t size, enum condemned condemned);
 
 static struct {
@@ -29,18 +31,117 @@ static struct {
 void sweep_init(void) { mutator_sweep_page = sweep_page; }
 void sweep_fork_child(void) { state.sweeping = 0; }
 
+/* What the flip makes of a cell that was not reached. */
+enum fate {
+  FATE_WAITS, /* no object: in a buffer, or being made */
+  FATE_KEPT,
+  FATE_SUSPECT,
+  FATE_CONDEMNED,
+  FATE_DEAD,
+  FATE_RECOVERED, /* dead, and an injected leak */
+  FATES
+};
+
 static bool may_die(uint8_t object, const struct sweep_policy *policy) {
   if (object & STATE_PINNED) return false;
   if (object & STATE_LIVE) return policy->live;
   return (object & STATE_QUARANTINED) && policy->quarantined;
 }
 
-/* Counts one more mark that did not reach a live object. False: those were enough. */
-static inline bool stays_suspect(uint8_t *object, const struct sweep_policy *policy) {
-  unsigned times = state_suspected(*object) + 1;
-  if (!(*object & STATE_LIVE) || times >= policy->confirm) return false;
-  *object = (uint8_t)((*object & ~STATE_SUSPECT_MASK) | times * STATE_SUSPECT);
-  return true;
+/* One more mark did not reach it. */
+static enum fate fate_of(uint8_t object, const struct sweep_policy *policy, uint8_t *becomes) {
+  *becomes = object;
+  if (object == STATE_NONE) return FATE_WAITS;
+  if (!may_die(object, policy)) return FATE_KEPT;
+  unsigned times = state_suspected(object) + 1;
+  if ((object & STATE_LIVE) && !(object & STATE_CONDEMNED) && times < policy->confirm) {
+    *becomes = (uint8_t)((object & ~STATE_SUSPECT_MASK) | times * STATE_SUSPECT);
+    return FATE_SUSPECT;
+  }
+  if (policy->condemn) {
+    *becomes = (uint8_t)((object & ~STATE_SUSPECT_MASK) | STATE_CONDEMNED);
+    return FATE_CONDEMNED;
+  }
+  *becomes = STATE_DEAD | (object & STATE_DROPPED);
+  return object & STATE_DROPPED ? FATE_RECOVERED : FATE_DEAD;
+}
+
+/* The same for every state there can be: millions of cells may die in one pause. */
+static struct {
+  uint8_t fate, becomes;
+} fates[256];
+
+static void settle_fates(const struct sweep_policy *policy) {
+  for (unsigned object = 0; object < 256; object++)
+    fates[object].fate = (uint8_t)fate_of((uint8_t)object, policy, &fates[object].becomes);
+}
+
+static COLD void condemn(const struct page *page, unsigned cell, uint8_t before,
+                         struct sweep_counts *counts) {
+  bool first = !(before & STATE_CONDEMNED);
+  counts->condemned++;
+  if (first) {
+    counts->dead_objects++;
+    counts->dead_bytes += page->size;
+    if (before & STATE_DROPPED) counts->recovered++;
+  }
+  if (sweep_condemned)
+    sweep_condemned(page_address(page) + cell * page->size, page->size,
+                    first ? CONDEMNED_NOW : CONDEMNED_STILL);
+}
+
+static COLD void revive(const struct page *page, unsigned word, uint64_t reached,
+                        struct sweep_counts *counts) {
+  for (uint64_t bits = reached; bits; bits &= bits - 1) {
+    uintptr_t address =
+        page_address(page) + (word * 64 + (uint32_t)__builtin_ctzll(bits)) * page->size;
+    uint8_t *object = state_at(address);
+    if (!(*object & STATE_CONDEMNED)) continue;
+    *object &= (uint8_t)~STATE_CONDEMNED; /* a stale word points to it again: no error */
+    counts->revived++;
+    if (sweep_condemned) sweep_condemned(address, page->size, CONDEMNED_NO_MORE);
+  }
+}
+
+/* Of these cells of one word of a page, which are dead? Counts what becomes of them in `n`. */
+static inline uint64_t flip_word(const struct page *page, unsigned word, uint64_t cells,
+                                 uint32_t n[FATES], struct sweep_counts *counts) {
+  size_t granules = page->size / GRANULE;
+  uint8_t *states = state_at(page_address(page)) + word * 64 * granules;
+  uint64_t dead = 0;
+  for (uint64_t bits = cells; bits; bits &= bits - 1) {
+    unsigned cell = (unsigned)__builtin_ctzll(bits);
+    uint8_t *object = states + cell * granules, before = *object;
+    unsigned fate = fates[before].fate;
+    *object = fates[before].becomes;
+    n[fate]++;
+    dead |= (uint64_t)(fate >= FATE_DEAD) << cell;
+    if (UNLIKELY(fate == FATE_CONDEMNED)) condemn(page, word * 64 + cell, before, counts);
+  }
+  return dead;
+}
+
+/* Turns a page's marks into dead bits. Are there any? */
+static bool flip_page(struct page *page, bool condemns, struct sweep_counts *counts) {
+  uint64_t *allocated = page_allocated(page), *marked = page_marked(page), any = 0;
+  uint32_t n[FATES] = {0};
+  for (unsigned w = 0; w < page->words; w++) {
+    uint64_t valid =
+        w + 1u == page->words && page->cells % 64 ? (1ull << page->cells % 64) - 1 : ~0ull;
+    uint64_t reached = marked[w] & valid, missed = allocated[w] & valid & ~reached;
+    uint64_t dead = missed ? flip_word(page, w, missed, n, counts) : 0;
+    if (UNLIKELY(condemns)) revive(page, w, allocated[w] & reached, counts);
+    if (marked[w] != dead) marked[w] = dead;
+    any |= dead;
+  }
+  uint64_t died = (uint64_t)n[FATE_DEAD] + n[FATE_RECOVERED];
+  counts->kept_objects += n[FATE_KEPT];
+  counts->kept_bytes += n[FATE_KEPT] * page->size;
+  counts->suspect_bytes += n[FATE_SUSPECT] * page->size;
+  counts->dead_objects += died;
+  counts->dead_bytes += died * page->size;
+  counts->recovered += n[FATE_RECOVERED];
+  return any;
 }
 
 struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
@@ -48,65 +149,16 @@ struct sweep_counts sweep_flip(const struct sweep_policy *policy) {
   memset(&counts, 0, sizeof counts);
   state.policy = *policy;
   state.begin = state.end = 0;
+  settle_fates(policy);
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
-    if (!page_begins(page)) continue;
-    uint64_t *allocated = page_allocated(page), *marked = page_marked(page);
-    bool any = false;
-    for (unsigned w = 0; w < page->words; w++) {
-      uint64_t valid =
-          w + 1u == page->words && page->cells % 64 ? (1ull << page->cells % 64) - 1 : ~0ull;
-      uint64_t reached = marked[w] & valid, dead = 0;
-      for (uint64_t bits = allocated[w] & valid & ~reached; bits; bits &= bits - 1) {
-        uint64_t bit = bits & -bits;
-        uintptr_t address =
-            page_address(page) + (w * 64 + (uint32_t)__builtin_ctzll(bits)) * page->size;
-        uint8_t *object = state_at(address);
-        if (*object == STATE_NONE) continue; /* waits in a buffer */
-        if (!may_die(*object, policy)) {
-          counts.kept_objects++;
-          counts.kept_bytes += page->size;
-        } else if (!(*object & STATE_CONDEMNED) && stays_suspect(object, policy)) {
-          counts.suspect_bytes += page->size;
-        } else if (policy->condemn) {
-          *object &= (uint8_t)~STATE_SUSPECT_MASK;
-          bool first = !(*object & STATE_CONDEMNED);
-          *object |= STATE_CONDEMNED;
-          counts.condemned++;
-          if (first) {
-            counts.dead_objects++;
-            counts.dead_bytes += page->size;
-            if (*object & STATE_DROPPED) counts.recovered++;
-          }
-          if (sweep_condemned)
-            sweep_condemned(address, page->size, first ? CONDEMNED_NOW : CONDEMNED_STILL);
-        } else {
-          dead |= bit;
-          counts.dead_objects++;
-          counts.dead_bytes += page->size;
-          if (*object & STATE_DROPPED) counts.recovered++;
-          *object = STATE_DEAD | (*object & STATE_DROPPED);
-        }
-      }
-      if (UNLIKELY(policy->condemn))
-        for (uint64_t bits = allocated[w] & reached; bits; bits &= bits - 1) {
-          uintptr_t address =
-              page_address(page) + (w * 64 + (uint32_t)__builtin_ctzll(bits)) * page->size;
-          uint8_t *object = state_at(address);
-          if (!(*object & STATE_CONDEMNED)) continue;
-          *object &= (uint8_t)~STATE_CONDEMNED; /* a stale word points to it again: no error */
-          counts.revived++;
-          if (sweep_condemned) sweep_condemned(address, page->size, CONDEMNED_NO_MORE);
-        }
-      marked[w] = dead;
-      any |= dead != 0;
-    }
-    if (any) {
-      page->unswept = 1;
-      if (!state.begin) state.begin = i;
-      state.end = i + 1;
-    }
+    __builtin_prefetch(heap.allocated[i + FETCHED_AHEAD]);
+    __builtin_prefetch(heap.marked[i + FETCHED_AHEAD]);
+    if (!page_begins(page) || !flip_page(page, policy->condemn, &counts)) continue;
+    page->unswept = 1;
+    if (!state.begin) state.begin = i;
+    state.end = i + 1;
   }
   return counts;
 }
