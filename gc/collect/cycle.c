@@ -203,7 +203,10 @@ static void run(void *unused) {
   pace.took = end - begin;
   pace.took_pages = filled;
   if (event->given_up) pace_skipped(end);
-  else pace_done(event->live, swept.dead_bytes, swept.suspect_bytes, end);
+  else {
+    size_t died = size_min(swept.dead_bytes / HEAP_PAGE, filled);
+    pace_done(filled - died, event->live, swept.dead_bytes, swept.suspect_bytes, end);
+  }
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
   if (!event->given_up) { /* else a thread that is held may hold their locks */
     atomic_set(&mutator_pages_emptied, false);

@@ -12,8 +12,9 @@ struct pace pace = {.due_pages = SIZE_MAX,
                     .attention_pages = SIZE_MAX,
                     .limit_pages = SIZE_MAX};
 
-/* `step`: bytes to grow by before the next cycle; `least`: the same where the limit is near. */
-static void set(size_t step, size_t least) {
+/* `step`: bytes to grow by before the next cycle, from so many heap pages; `least`: the same where
+   the limit is near. */
+static void set(size_t step, size_t least, size_t from) {
   size_t filled = page_heap_filled(), used = page_heap_counts.used;
   size_t grown = step / HEAP_PAGE, limit = SIZE_MAX;
   if (options.limit) { /* leave a quarter of what room is left */
@@ -21,17 +22,18 @@ static void set(size_t step, size_t least) {
     limit = used + size_min(size_max(room / 4 * 3, least / HEAP_PAGE), grown);
   }
   atomic_set(&pace.limit_pages, limit);
-  atomic_set(&pace.due_pages, filled + grown);
-  atomic_set(&pace.overdue_pages, filled + grown + grown / 4);
+  size_t due = size_max(from + grown, filled + grown / 4);
+  atomic_set(&pace.due_pages, due);
+  atomic_set(&pace.overdue_pages, due + grown / 4);
   atomic_set(&pace.attention_pages, filled + IDLE_STEP / HEAP_PAGE);
 }
 
 void pace_init(void) {
   pace.fruitless = 0;
-  set(LEAST_STEP, MIB);
+  set(LEAST_STEP, MIB, page_heap_filled());
 }
 
-void pace_done(size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
+void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
   if (reclaimed + suspect >= live / 100 + 64 * KIB || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
   size_t step = size_max(live / 100 * options.growth, LEAST_STEP);
@@ -40,13 +42,14 @@ void pace_done(size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
   /* Suspects are likely garbage: what they hold is taken off what the heap may grow by, so that
      confirmation costs collections rather than memory, four times as many at most. */
   set(size_max(step - size_min(step, suspect), step / 4), size_max(live / 16, MIB)
-                                                              << pace.fruitless);
+                                                              << pace.fruitless,
+      left);
   if (suspect >= IDLE_STEP) atomic_set(&pace.attention_pages, page_heap_filled());
   pace.last = now;
 }
 
 void pace_skipped(uint64_t now) {
-  set(LEAST_STEP / 4, MIB);
+  set(LEAST_STEP / 4, MIB, page_heap_filled());
   pace.last = now;
 }
 

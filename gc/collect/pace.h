@@ -31,9 +31,10 @@ extern HIDDEN struct pace {
 } pace;
 
 HIDDEN void pace_init(void);
-/* A cycle ended: sets the next one's time. Sizes in bytes; suspect is what it did not reach, but
-   left for the next one to confirm. */
-HIDDEN void pace_done(size_t live, size_t reclaimed, size_t suspect, uint64_t now);
+/* A cycle ended: sets the next one's time. `left`: heap pages filled when the world was stopped, less
+   what died; what was allocated since, beside the sweep, is growth already. Sizes in bytes; suspect
+   is what it did not reach, but left for the next one to confirm. */
+HIDDEN void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint64_t now);
 /* A cycle was given up: try again when the heap has grown a little more. */
 HIDDEN void pace_skipped(uint64_t now);
 

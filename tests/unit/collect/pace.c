@@ -28,7 +28,7 @@ static bool due_at(size_t pages) {
 /* A cycle that left so many MiB in use and found so many of them live. */
 static void cycle(size_t used, size_t live, size_t reclaimed) {
   fill(used * mib);
-  pace_done(live * MIB, reclaimed * MIB, 0, 7 * second);
+  pace_done(page_heap_filled(), live * MIB, reclaimed * MIB, 0, 7 * second);
 }
 
 Test(pace, nothing_is_due_before_the_start) {
@@ -85,6 +85,19 @@ Test(pace, a_large_heap_backs_off_no_further_than_to_twice_its_size) {
   cr_expect(due_at(4001 * mib));
 }
 
+/* The program goes on while dead cells are swept. */
+Test(pace, what_is_allocated_beside_the_sweep_is_growth) {
+  options.growth = 50;
+  fill(260 * mib);
+  pace_done(200 * mib, 200 * MIB, 50 * MIB, 0, 7 * second);
+  cr_expect(!due_at(299 * mib));
+  cr_expect(due_at(301 * mib));
+  fill(400 * mib);
+  pace_done(200 * mib, 200 * MIB, 50 * MIB, 0, 7 * second);
+  cr_expect(!due_at(424 * mib), "a quarter of a step at least");
+  cr_expect(due_at(426 * mib));
+}
+
 Test(pace, a_cycle_that_reclaims_a_hundredth_is_worth_it) {
   cycle(1000, 1000, 11);
   cr_expect_eq(pace.fruitless, 0);
@@ -98,7 +111,7 @@ Test(pace, holes_that_are_filled_count_as_growth) {
   page_heap_counts.cell_bytes = 30 * MIB;
   page_heap_counts.large = 0;
   page_heap_counts.used = 200 * mib;
-  pace_done(30 * MIB, 100 * MIB, 0, 7 * second);
+  pace_done(page_heap_filled(), 30 * MIB, 100 * MIB, 0, 7 * second);
   cr_expect(!pace_cycle_due());
   page_heap_counts.cell_bytes = 62 * MIB - 1;
   cr_expect(!pace_cycle_due());
@@ -108,7 +121,7 @@ Test(pace, holes_that_are_filled_count_as_growth) {
 
 static void suspecting_cycle(size_t used, size_t live, size_t reclaimed, size_t suspect) {
   fill(used * mib);
-  pace_done(live * MIB, reclaimed * MIB, suspect * MIB, 7 * second);
+  pace_done(page_heap_filled(), live * MIB, reclaimed * MIB, suspect * MIB, 7 * second);
 }
 
 Test(pace, what_waits_to_be_confirmed_brings_the_next_cycle_nearer) {
@@ -149,7 +162,7 @@ Test(pace, an_idle_program_confirms_what_it_suspects) {
   suspecting_cycle(100, 60, 30, 0);
   cr_expect(!pace_idle_due(100 * second));
   fill(100 * mib);
-  pace_done(60 * MIB, 0, 100 * KIB, 7 * second);
+  pace_done(page_heap_filled(), 60 * MIB, 0, 100 * KIB, 7 * second);
   cr_expect(!pace_idle_due(100 * second), "a few bytes are not worth a cycle");
 }
 
@@ -228,7 +241,7 @@ Test(pace, idle_means_grown_and_long_ago) {
 Test(pace, large_numbers_do_not_overflow) {
   options.growth = 100000;
   fill((size_t)1 << 23); /* 512 GiB */
-  pace_done((size_t)512 << 30, 0, 0, second);
+  pace_done(page_heap_filled(), (size_t)512 << 30, 0, 0, second);
   cr_expect(pace.due_pages > (size_t)1 << 23);
   cr_expect(pace.overdue_pages > pace.due_pages);
   cr_expect(!pace_cycle_due());
