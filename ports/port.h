@@ -87,10 +87,12 @@ static inline __attribute__((always_inline)) uintptr_t port_stack_pointer(void) 
 
 /* Starts a task of this process that runs function(argument) on the stack that ends at stack_top and
    then ends, with the caller's signal mask and its thread-local memory: the function may use raw
-   system calls only. *alive is the task's id until it has left the stack, then 0; no waker is told.
-   Below zero: none was made. */
+   system calls only. *alive is the task's id until it has left the stack, then 0. Below zero: none
+   was made. */
 HIDDEN long port_start_helper(void (*function)(void *), void *argument, void *stack_top,
                               uint32_t *alive);
+/* Returns when that task has left its stack (ports/linux/threads.c). */
+HIDDEN void port_await_helper(uint32_t *alive);
 
 /* Runs function(argument) in a new process that shares our memory, on the stack that ends at
    stack_top, while the calling thread waits for its end, which raises no signal. The child's id
@@ -115,6 +117,9 @@ HIDDEN void port_keys_restore(uint32_t keys);
    Costs no memory and no commit charge. */
 HIDDEN void *port_reserve(size_t size, size_t alignment);
 HIDDEN void port_unreserve(void *address, size_t size);
+/* What is reserved is left out of core dumps until it is committed. From here on none is, and
+   committing makes no other system call than to protect memory. */
+HIDDEN void port_dump_all(void);
 /* Makes reserved memory readable and writable, zero when first touched. */
 HIDDEN bool port_commit(void *address, size_t size);
 /* Has the kernel back the range by huge pages where it can; no matter if it cannot. */
@@ -162,8 +167,8 @@ HIDDEN void port_yield(void);
 /* Sleeps while *word == value; 0 nanoseconds: without limit. May return early. */
 HIDDEN void port_futex_wait(uint32_t *word, uint32_t value, uint64_t nanoseconds);
 HIDDEN void port_futex_wake(uint32_t *word, int count);
-/* How many processors the calling thread and the process's cgroup may use, at least 1. Opens files.
- */
+/* How many processors the calling thread and the process's cgroup may keep busy, at least 1; for a
+   thread with a real-time policy just that. Opens files. */
 HIDDEN unsigned port_processors(void);
 
 /* --- signals (ports/linux/stop_signal.c) -------------------------------------------------------
@@ -173,6 +178,8 @@ HIDDEN unsigned port_processors(void);
 HIDDEN uint64_t port_signals_block(void);
 /* Blocks the stop signal as well: for the thread that collects. */
 HIDDEN uint64_t port_signals_block_all(void);
+/* And those that a fault raises, which then ends the process: for making helpers. */
+HIDDEN uint64_t port_signals_block_faults(void);
 HIDDEN void port_signals_restore(uint64_t mask);
 
 /* Called in the stopped thread with its frame and the number passed to port_stop_thread; returns

@@ -184,7 +184,8 @@ def print_pauses(chosen, pauses):
 
 
 class Way:
-    """How a program is run: with whose malloc, and what becomes of its garbage."""
+    """How a program is run: with whose malloc, and what becomes of its garbage. bdwgc's pauses are not
+    known here."""
 
     def __init__(self, name, way, library=None, options="", markers=2):
         self.name, self.way, self.library, self.options = name, way, library, options
@@ -214,11 +215,13 @@ class Way:
         return seconds, usage.ru_maxrss / 1024, paused / seconds, output
 
 
-def ways_of(given, program):
+def ways_of(given, program, name):
     ours = os.path.join(os.path.abspath(given.build), ".libs", "libreclaim.so")
     found = [Way("glibc, free", "free"), Way("reclaim, free", "free", ours),
              Way("reclaim, free=ignore", "drop", ours, "free=ignore")]
-    found += [Way(f"  growth={g}", "drop", ours, f"free=ignore,growth={g}") for g in GROWTHS if g != 50]
+    if name == "server":
+        found += [Way(f"  growth={g}", "drop", ours, f"free=ignore,growth={g}")
+                  for g in GROWTHS if g != 50]
     if has_bdwgc(program):
         found.append(Way(BASE, "bdwgc"))
     return found
@@ -227,12 +230,13 @@ def ways_of(given, program):
 def measure_programs(given, program, writer):
     """{(program, way): [(seconds, mebibytes, part)]}"""
     chosen = [p for p in PROGRAMS if not given.programs or p[0] in given.programs.split(",")]
-    ways, results = ways_of(given, program), {}
+    ways = {name: ways_of(given, program, name) for name, _, _ in chosen}
+    results = {}
     trees = os.path.join(given.build, "benchmarks", "collect", "trees")
     for round_ in range(given.rounds + 1 if chosen else 0):
         for name, size, threads in chosen:
             command, outputs = [trees, name, str(size), str(threads)], set()
-            for way in random.sample(ways, len(ways)):
+            for way in random.sample(ways[name], len(ways[name])):
                 *figures, output = way.run(command)
                 outputs.add(output)
                 results.setdefault((name, threads, way.name), []).append(figures)
@@ -249,8 +253,8 @@ def print_programs(chosen, ways, results):
           "free; MiB at most, likewise; part of the time spent in pauses")
     for name, size, threads in chosen:
         print(f"{name} {size}, {threads} threads")
-        base = [statistics.median(column) for column in zip(*results[name, threads, ways[0].name])]
-        for way in ways:
+        base = [statistics.median(column) for column in zip(*results[name, threads, ways[name][0].name])]
+        for way in ways[name]:
             seconds, mib, part = zip(*results[name, threads, way.name])
             print(f"  {way.name:<22} {statistics.median(seconds):7.2f} {min(seconds):6.2f}-"
                   f"{max(seconds):<6.2f} {statistics.median(seconds) / base[0]:6.2f} "

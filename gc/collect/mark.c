@@ -164,6 +164,7 @@ void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   if (maps) m.protected = maps->protected;
   share_stack();
   unsigned helpers = 0;
+  if (m.protected_count) m.ready = 0; /* what it takes to read them is for one at a time */
   for (unsigned i = 0; i <= m.ready; i++) {
     begin_marker(&markers[i], maps);
     if (m.ready && !markers[i].committed && !grow_stack(&markers[i])) break; /* no room for gifts */
@@ -200,6 +201,12 @@ static COLD void overflow(struct marker *w, object object) {
 
 /* Gives half of what waits on the stack to those who have nothing, the oldest, which most hangs on. */
 static COLD void give(struct marker *w) {
+  if (workers_over()) { /* the marking is given up: forget it all */
+    w->bottom = w->depth = 0;
+    w->object_head = w->object_tail;
+    w->candidate_head = w->candidate_tail;
+    return;
+  }
   size_t waiting = w->depth - w->bottom;
   if (waiting < 2) return;
   w->bottom += workers_give(w->stack + w->bottom, waiting / 2);
@@ -377,12 +384,13 @@ static void scan_part(struct marker *w, uintptr_t address, size_t size) {
     w->failed = true;
 }
 
-/* Puts the parts of [begin, end) on the stack, the first on top; what finds no room is scanned now. */
-static void push_parts(struct marker *w, uintptr_t begin, uintptr_t end, size_t size,
-                       unsigned class) {
+/* Puts the parts of [begin, end) on the stack, the first on top. What finds no room is scanned now,
+   as far as `limit`: no word is cut in two at the end, either. */
+static void push_parts(struct marker *w, uintptr_t begin, uintptr_t end, uintptr_t limit,
+                       size_t size, unsigned class) {
   for (uintptr_t at = begin + round_down(end - begin - 1, size);; at -= size) {
     if (!push(w, (at - heap.base) >> GRANULE_SHIFT << 8 | class))
-      scan_part(w, at, size_min(size + KERNEL_PAGE, end - at));
+      scan_part(w, at, size_min(size + KERNEL_PAGE, limit - at));
     if (at == begin) break;
   }
 }
@@ -416,7 +424,7 @@ static COLD void scan_portion(struct marker *w, object object) {
   }
   struct presence presence = {w, at, end, false};
   if (!port_present_ranges(&w->large, at, end, note_presence, &presence)) w->failed = true;
-  else if (presence.whole) push_parts(w, at, size_min(at + PIECE, end), SLICE, CLASS_SLICE);
+  else if (presence.whole) push_parts(w, at, size_min(at + PIECE, end), end, SLICE, CLASS_SLICE);
 }
 
 static COLD void scan_large(struct marker *w, object object) {
@@ -424,7 +432,7 @@ static COLD void scan_large(struct marker *w, object object) {
   size_t size = object_page(object)->size;
   w->counts.bytes += size;
   if (size < PRESENCE_FILTER) scan_part(w, address, size);
-  else push_parts(w, address, address + size, PIECE, CLASS_PIECE);
+  else push_parts(w, address, address + size, address + size, PIECE, CLASS_PIECE);
 }
 
 static inline __attribute__((always_inline)) void scan_object(struct marker *w, object object) {

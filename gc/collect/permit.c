@@ -36,7 +36,10 @@ void permit_withdraw(void) {
 
 bool permit_forbidden(void) { return __atomic_load_n(&permit.forbidden, __ATOMIC_SEQ_CST) != 0; }
 
-void permit_seal(void) { __atomic_store_n(&port_sealed, true, __ATOMIC_SEQ_CST); }
+void permit_seal(void) {
+  port_dump_all();
+  __atomic_store_n(&port_sealed, true, __ATOMIC_SEQ_CST);
+}
 
 void permit_unseal(void) {
   __atomic_store_n(&port_sealed, false, __ATOMIC_SEQ_CST);

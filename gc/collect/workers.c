@@ -16,7 +16,7 @@ static struct {
   uint64_t items[WORKERS_POOL];
   size_t count;
   unsigned helpers, hungry; /* hungry: of all who work, the collecting thread included */
-  bool over;
+  bool over, failed; /* failed: no memory for another stack */
   uint32_t event, sleepers; /* event: steps when those who wait should look again */
   char *stacks[WORKERS_MOST];
   uint32_t alive[WORKERS_MOST]; /* cleared by the kernel when the helper has left its stack */
@@ -27,8 +27,11 @@ static struct {
 unsigned workers_prepare(unsigned helpers) {
   unsigned ready = 0;
   helpers = helpers < WORKERS_MOST ? helpers : WORKERS_MOST - 1;
-  for (; ready < helpers; ready++)
-    if (!w.stacks[ready] && !(w.stacks[ready] = heap_metadata(STACK))) break;
+  for (; ready < helpers; ready++) {
+    if (w.stacks[ready]) continue;
+    if (w.failed || !(w.stacks[ready] = heap_metadata(STACK))) break;
+  }
+  w.failed |= ready < helpers; /* each try would cost address space */
   return ready;
 }
 
@@ -42,6 +45,7 @@ unsigned workers_begin(unsigned helpers, void (*run)(unsigned number)) {
   atomic_set(&workers_hunger, 0);
   w.tasks = helpers ? port_count_threads() : 0;
   unsigned made = 0;
+  uint64_t mask = helpers ? port_signals_block_faults() : 0; /* no handler shall run in a helper */
   lock_take(&w.lock); /* else a helper might find all those hungry that are there so far */
   while (made < helpers &&
          port_start_helper(help, (void *)(uintptr_t)(made + 1), w.stacks[made] + STACK,
@@ -49,6 +53,7 @@ unsigned workers_begin(unsigned helpers, void (*run)(unsigned number)) {
     made++;
   w.helpers = made;
   lock_drop(&w.lock);
+  if (helpers) port_signals_restore(mask);
   return made;
 }
 
@@ -59,17 +64,22 @@ static void call(void) {
   if (atomic_get(&w.sleepers)) port_futex_wake(&w.event, INT32_MAX);
 }
 
-static void note_hunger(void) { atomic_set(&workers_hunger, w.hungry && !w.count); }
+static void note_hunger(void) {
+  uint32_t hunger = w.hungry && !w.count ? WORKERS_HUNGRY : 0;
+  atomic_set(&workers_hunger, w.over ? WORKERS_OVER : hunger);
+}
 
 void workers_end(void) {
   if (!w.helpers) return;
   lock_take(&w.lock);
   w.over = true;
+  w.count = 0;
+  note_hunger();
   call();
   lock_drop(&w.lock);
-  for (unsigned i = 0; i < w.helpers; i++)
-    while (atomic_get_acquire(&w.alive[i])) port_yield();
+  for (unsigned i = 0; i < w.helpers; i++) port_await_helper(&w.alive[i]);
   w.helpers = 0;
+  atomic_set(&workers_hunger, 0);
   /* A moment passes until the kernel no longer counts a task. A program of one thread may need to
      be that for its next call (unshare). */
   uint64_t begin = port_now();
@@ -79,7 +89,7 @@ void workers_end(void) {
 
 size_t workers_give(const uint64_t *items, size_t count) {
   lock_take(&w.lock);
-  size_t room = WORKERS_POOL - w.count, given = count < room ? count : room;
+  size_t room = w.over ? 0 : WORKERS_POOL - w.count, given = count < room ? count : room;
   memcpy(w.items + w.count, items, given * sizeof *items);
   w.count += given;
   note_hunger();
@@ -107,8 +117,8 @@ size_t workers_take(uint64_t *items, size_t room, unsigned number) {
   w.hungry++;
   note_hunger();
   if (number && w.hungry == w.helpers + 1) call(); /* the collecting thread waits for just this */
-  while (!w.count) {
-    if (number ? w.over : w.hungry == w.helpers + 1) break;
+  while (!w.count && !(number && w.over)) {
+    if (!number && w.hungry == w.helpers + 1) break;
     wait_for_event();
   }
   if (w.count) {

@@ -22,12 +22,15 @@ HIDDEN unsigned workers_prepare(unsigned helpers);
 /* Starts so many helpers, as many as were prepared at most: each calls run(number) with numbers
    from 1. How many could be made. World stopped. */
 HIDDEN unsigned workers_begin(unsigned helpers, void (*run)(unsigned number));
-/* Sends the helpers home, and returns when the kernel has forgotten them, too. */
+/* Sends the helpers home, whatever is left to do, and returns when the kernel has forgotten them,
+   too. */
 HIDDEN void workers_end(void);
 
-extern HIDDEN uint32_t workers_hunger; /* use workers_wanted */
-/* Does somebody wait for work? */
+enum { WORKERS_HUNGRY = 1, WORKERS_OVER };
+extern HIDDEN uint32_t workers_hunger; /* use these two */
+/* Does somebody wait for work, or is a helper that has some to drop it? */
 static inline bool workers_wanted(void) { return UNLIKELY(atomic_get(&workers_hunger)); }
+static inline bool workers_over(void) { return atomic_get(&workers_hunger) == WORKERS_OVER; }
 /* Puts up to `count` items into the pool; how many there was room for. */
 HIDDEN size_t workers_give(const uint64_t *items, size_t count);
 /* Waits for items; up to `room` of them, at most WORKERS_POOL. 0: for a helper, that it is to end;

@@ -172,7 +172,9 @@ struct page *page_heap_span(unsigned class) {
     for (size_t i = 1; i < c->span; i++) heap.pages[first + i].cells = 0;
     atomic_set_release(&page->cells, c->cells);
     COMPILER_BARRIER();
-    for (size_t i = 0; i < c->span; i++) heap.page_first[first + i] = page_entry(first, class);
+    heap.page_first[first] = page_entry(first, class); /* first: it is none of page 0's any more */
+    COMPILER_BARRIER();
+    for (size_t i = 1; i < c->span; i++) heap.page_first[first + i] = page_entry(first, class);
     COMPILER_BARRIER();
     if (!heap.free_slowly) memset(heap.page_class + first, (int)class, c->span);
   }
@@ -213,6 +215,7 @@ static void enter_large(struct page *page, size_t from, size_t to) {
   for (size_t i = from; i < to; i++) {
     if (i) heap.pages[first + i].cells = 0;
     heap.page_first[first + i] = page_entry(first, CLASS_LARGE);
+    COMPILER_BARRIER(); /* the first page's first: it is none of page 0's any more */
   }
   memset(heap.page_class + first + from, CLASS_LARGE, to - from);
 }

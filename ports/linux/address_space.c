@@ -20,6 +20,13 @@
 #define MADV_WIPEONFORK 18
 #endif
 
+/* The last reservation, which is left out of core dumps but for what was committed; then or when it
+   no longer is, size 0. */
+static struct {
+  uintptr_t begin;
+  size_t size;
+} undumped;
+
 static void *map(void *address, size_t size, int protection, int flags) {
   long result = SYSTEM_CALL(SYS_mmap, address, size, protection, flags, -1, 0);
   return result < 0 && result > -4096 ? NULL : (void *)result;
@@ -34,16 +41,32 @@ void *port_reserve(size_t size, size_t alignment) {
   if (aligned > got) port_unreserve(got, (size_t)(aligned - got));
   size_t tail = (size_t)(got + whole - (aligned + size));
   if (tail) port_unreserve(aligned + size, tail);
-  SYSTEM_CALL(SYS_madvise, aligned, size, MADV_DONTDUMP);
+  /* A filter that we were started under may answer an advice it does not know by an end. */
+  undumped.begin = (uintptr_t)aligned;
+  undumped.size = !port_is_filtered() &&
+                          SYSTEM_CALL(SYS_madvise, aligned, size, MADV_DONTDUMP) == 0
+                      ? size
+                      : 0;
   return aligned;
 }
 
 void port_unreserve(void *address, size_t size) { SYSTEM_CALL(SYS_munmap, address, size); }
 
 bool port_commit(void *address, size_t size) {
-  if (SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ | PROT_WRITE) != 0) return false;
-  SYSTEM_CALL(SYS_madvise, address, size, MADV_DODUMP);
-  return true;
+  bool done = SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ | PROT_WRITE) == 0;
+  if ((uintptr_t)address - undumped.begin >= undumped.size) return done;
+  if (done) {
+    SYSTEM_CALL(SYS_madvise, address, size, MADV_DODUMP);
+    return true;
+  }
+  /* Until that call there is one mapping more, which a program may not have left. */
+  port_dump_all();
+  return SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ | PROT_WRITE) == 0;
+}
+
+void port_dump_all(void) {
+  if (undumped.size) SYSTEM_CALL(SYS_madvise, undumped.begin, undumped.size, MADV_DODUMP);
+  undumped.size = 0;
 }
 
 void port_ask_for_huge_pages(void *address, size_t size) {

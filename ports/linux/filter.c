@@ -198,10 +198,11 @@ static void try_helper(void *unused) {
   uint64_t mask[128];
   dump_no_core();
   SYSTEM_CALL(SYS_sched_getaffinity, 0, sizeof mask, mask);
+  SYSTEM_CALL(SYS_sched_getscheduler, 0);
   if (port_start_helper(be_helper, &helper.helped, helper.stack + sizeof helper.stack,
                         &helper.alive) <= 0)
     return;
-  while (*(volatile uint32_t *)&helper.alive) SYSTEM_CALL(SYS_sched_yield);
+  port_await_helper(&helper.alive);
   helper.done = helper.helped;
 }
 

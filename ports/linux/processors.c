@@ -1,4 +1,5 @@
 /* processors.c: how many processors this process may keep busy. */
+#include <linux/sched.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -51,7 +52,15 @@ static unsigned allowed_by_groups(void) {
   return allowed;
 }
 
+/* Helpers of a thread with a real-time policy would wait for it, or it for them. */
+static bool is_real_time(void) {
+  long policy = SYSTEM_CALL(SYS_sched_getscheduler, 0);
+  if (policy > 0) policy &= ~SCHED_RESET_ON_FORK;
+  return policy == SCHED_FIFO || policy == SCHED_RR || policy == SCHED_DEADLINE;
+}
+
 unsigned port_processors(void) {
+  if (is_real_time()) return 1;
   unsigned affinity = allowed_by_affinity(), groups = allowed_by_groups();
   return affinity < groups ? affinity : groups;
 }

@@ -117,6 +117,12 @@ uint64_t port_signals_block_all(void) {
   return old;
 }
 
+uint64_t port_signals_block_faults(void) {
+  uint64_t all = ~0ull, old = 0;
+  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_BLOCK, &all, &old, 8);
+  return old;
+}
+
 void port_signals_restore(uint64_t mask) {
   if (UNLIKELY(mask == unchanged)) return;
   SYSTEM_CALL(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);

@@ -1,8 +1,10 @@
 /* threads.c: which tasks there are and what they are doing, by /proc/self/task. */
 #include <errno.h>
 #include <fcntl.h> /* AT_FDCWD */
+#include <linux/futex.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/text.h"
 #include "ports/port.h"
@@ -68,6 +70,14 @@ int port_list_threads(int *ids, int capacity) {
     }
   port_close(directory);
   return got < 0 ? (int)got : count;
+}
+
+/* The kernel wakes who waits without FUTEX_PRIVATE_FLAG. */
+void port_await_helper(uint32_t *alive) {
+  struct timespec time = {0, 100 * 1000 * 1000};
+  uint32_t id;
+  while ((id = atomic_get_acquire(alive)))
+    SYSTEM_CALL(SYS_futex, alive, FUTEX_WAIT, id, &time, 0, 0);
 }
 
 int port_count_threads(void) {

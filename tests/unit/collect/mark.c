@@ -468,6 +468,24 @@ Test(mark, what_overflowed_is_counted_once) {
   cr_expect_eq(counts.objects, WIDTH + 1);
 }
 
+/* A large object is scanned in pieces and slices, on the stack or, where that is full, at once:
+   words that lie in two of them, at the steps of the default stride, are found all the same. */
+Test(mark, words_across_the_borders_of_a_large_object) {
+  enum { SIZE = 3 << 20, STEP = 16 << 10, COUNT = SIZE / STEP - 1 };
+  static const size_t limits[] = {0, 1, 2, 3, 4, 5, 30, 64, 65, 66, 67, 68};
+  char *object = make(SIZE), *children[COUNT];
+  for (int i = 0; i < COUNT; i++) {
+    children[i] = make(40);
+    memcpy(object + (i + 1) * STEP - 4, &children[i], sizeof children[i]);
+  }
+  for (size_t l = 0; l < sizeof limits / sizeof *limits; l++) {
+    mark_limit_stack(limits[l]);
+    mark_from(&object, sizeof object, 4);
+    for (int i = 0; i < COUNT; i++)
+      cr_assert(is_marked(children[i]), "limit %zu, border %d", limits[l], i + 1);
+  }
+}
+
 static void random_graphs(uint64_t seed, size_t stack);
 
 Test(mark, random_graphs_agree_with_a_simple_search) { random_graphs(51, 0); }

@@ -2,6 +2,7 @@
 #include "tests/unit/unit.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -66,6 +67,25 @@ Test(workers, a_helper_that_is_never_given_anything_goes_home) {
   cr_expect_eq(record.by[1] + record.by[2], 0);
 }
 
+/* Items without end: a marking that was given up. */
+static void work_for_ever(unsigned number) {
+  uint64_t items[WORKERS_POOL];
+  while (workers_take(items, WORKERS_POOL, number) != 0)
+    while (!workers_over()) workers_give(items, 1);
+}
+
+Test(workers, what_is_left_when_they_are_sent_home_is_dropped) {
+  cr_assert_eq(workers_prepare(2), 2);
+  for (int round = 0; round < 50; round++) {
+    uint64_t many[100] = {0};
+    cr_assert_eq(workers_begin(2, work_for_ever), 2);
+    workers_give(many, 100);
+    if (round % 2) unit_sleep(1);
+    workers_end();
+    cr_expect(!workers_wanted());
+  }
+}
+
 Test(workers, without_helpers_there_is_nothing_to_wait_for) {
   uint64_t items[1];
   cr_assert_eq(workers_begin(0, work), 0);
@@ -75,16 +95,21 @@ Test(workers, without_helpers_there_is_nothing_to_wait_for) {
   workers_end();
 }
 
-Test(workers, helpers_are_tasks_of_this_process_with_the_signals_of_its_thread) {
-  uint64_t mask = port_signals_block_all();
+Test(workers, helpers_are_tasks_of_this_process_with_every_signal_blocked) {
   cr_assert_eq(workers_prepare(HELPERS), HELPERS);
   cr_assert_eq(workers_begin(HELPERS, work), HELPERS);
+  uint64_t first = 0;
+  workers_give(&first, 1);
+  work(0);
   workers_end();
-  port_signals_restore(mask);
+  sigset_t mine;
+  pthread_sigmask(SIG_BLOCK, NULL, &mine);
+  cr_expect(!sigismember(&mine, SIGSEGV) && !sigismember(&mine, SIGUSR1), "a mask is given back");
   for (unsigned i = 1; i <= HELPERS; i++) {
     cr_expect_neq(record.ids[i], getpid());
     cr_expect_neq(record.ids[i], record.ids[i % HELPERS + 1]);
-    cr_expect_neq(record.masks[i] >> 32 & 1, 0, "the stop signal is blocked as well");
+    cr_expect_neq(record.masks[i] >> (SIGSEGV - 1) & 1, 0, "no handler runs in it, whatever comes");
+    cr_expect_neq(record.masks[i] >> 32 & 1, 0, "nor the stop signal's");
   }
 }
 

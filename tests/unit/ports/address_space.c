@@ -1,10 +1,15 @@
 /* address_space.c: reserving, committing, purging and moving pages. */
 #include "tests/unit/unit.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 TestSuite(address_space, .timeout = 30);
@@ -70,6 +75,46 @@ Test(address_space, what_is_only_reserved_is_left_out_of_core_dumps) {
   cr_expect(!is_left_out_of_dumps(range + 8192) && !is_left_out_of_dumps(range + 16383));
   cr_expect(is_left_out_of_dumps(range + 8191) && is_left_out_of_dumps(range + 16384));
   port_unreserve(range, MIB);
+}
+
+/* A program may have as many mappings as the kernel allows; the heap still grows. */
+Test(address_space, committing_needs_no_further_mapping) {
+  enum { PAGES = 140000 };
+  char *many = mmap(NULL, (size_t)PAGES * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  cr_assert_neq(many, MAP_FAILED);
+  char *range = port_reserve(MIB, 4096);
+  cr_assert(range && port_commit(range, 8192));
+  size_t made = 0; /* each other page is a mapping */
+  while (made < PAGES && mprotect(many + made * 4096, 4096, PROT_READ) == 0) made += 2;
+  if (made >= PAGES) cr_skip_test("this kernel allows more mappings than the test makes");
+  for (size_t at = 8192; at < MIB; at += 8192) {
+    cr_assert(port_commit(range + at, 8192), "at %zu", at);
+    range[at] = 1;
+  }
+}
+
+/* What a program's filter has not heard of may be its end. */
+Test(address_space, once_all_is_dumped_committing_only_protects) {
+  char *range = port_reserve(MIB, 4096);
+  cr_assert(range && port_commit(range, 4096));
+  port_dump_all();
+  cr_expect(!is_left_out_of_dumps(range) && !is_left_out_of_dumps(range + 8192));
+  pid_t child = fork();
+  if (child == 0) {
+    struct sock_filter code[] = {
+        {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr)},
+        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_madvise},
+        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS},
+        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
+      _exit(77);
+    _exit(port_commit(range + 4096, 4096) ? 0 : 1);
+  }
+  int status;
+  cr_assert_eq(waitpid(child, &status, 0), child);
+  cr_expect(status == 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 77));
 }
 
 Test(address_space, committing_and_protecting) {
