@@ -36,7 +36,7 @@ def arguments():
     parser.add_argument("--mib", type=int, default=512, help="size of the heaps (512)")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cycles", type=int, default=3, help="collections in each run (3)")
-    parser.add_argument("--pauses", type=int, default=40, help="collections for each distribution")
+    parser.add_argument("--pauses", type=int, default=20, help="collections for each distribution, fewer of large heaps")
     parser.add_argument("--pause-sizes", default=",".join(map(str, PAUSE_SIZES)), metavar="MIB,...")
     parser.add_argument("--only", default="", metavar="SHAPE,...", help="none: no heaps at all")
     parser.add_argument("--programs", default="", metavar="NAME,...", help="none: no programs")
