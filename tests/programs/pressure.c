@@ -17,7 +17,7 @@
    adjacent    a stack whose mapping the kernel has merged with the one below it
    bits        large blocks of random bits are scanned, soon enough and without a crash
    deep        a list of two million nodes
-   wide        a block with a million pointers, when there is no memory for the mark stack
+   wide        blocks with a million pointers, when there is no memory for the mark stack
    sparse      a large block that was hardly touched is not touched by the scan either */
 #include "program.h"
 
@@ -459,21 +459,31 @@ static void deep(void) {
 }
 
 static void wide(void) {
-  enum { COUNT = 1000000 };
-  void ***all = malloc(COUNT * sizeof *all); /* its blocks point to one more block each */
-  for (size_t i = 0; i < COUNT; i++) {
-    all[i] = malloc(2 * sizeof *all[i]);
-    size_t *number = malloc(sizeof *number);
-    *number = i;
-    all[i][0] = number;
-    all[i][1] = NULL;
+  enum { HUBS = 250, LEAVES = 4000 };
+  void ***first = NULL; /* of the hubs: each ends with the next, which is marked before its leaves */
+  for (size_t h = 0; h < HUBS; h++) {
+    void ***hub = malloc((LEAVES + 1) * sizeof *hub);
+    hub[LEAVES] = (void **)first;
+    for (size_t i = 0; i < LEAVES; i++) { /* leaves point to one more block each */
+      hub[i] = malloc(2 * sizeof *hub[i]);
+      size_t *number = malloc(sizeof *number);
+      *number = h * LEAVES + i;
+      hub[i][0] = number;
+      hub[i][1] = NULL;
+    }
+    first = hub;
   }
   wipe_stack();
   set_limit(RLIMIT_DATA, 1 << 20); /* less than is in use: no page more becomes writable */
   collect();
   set_limit(RLIMIT_DATA, RLIM_INFINITY);
   for (int i = 0; i < 100000; i++) free(memset(malloc(16), 0x44, 16));
-  for (size_t i = 0; i < COUNT; i++) CHECK(*(size_t *)all[i][0] == i);
+  size_t left = HUBS;
+  for (void ***hub = first; hub; hub = (void ***)hub[LEAVES]) {
+    left--;
+    for (size_t i = 0; i < LEAVES; i++) CHECK(*(size_t *)hub[i][0] == left * LEAVES + i);
+  }
+  CHECK(left == 0);
 }
 
 static size_t touched_pages(char *block, size_t size) {
