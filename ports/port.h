@@ -85,10 +85,10 @@ static inline __attribute__((always_inline)) uintptr_t port_stack_pointer(void) 
    the seventh, for a function that keeps its frame (__builtin_frame_address(0)). */
 #define PORT_SEVENTH_WORD(frame) (((const long *)(frame))[2])
 
-/* Starts a task of this process that runs function(argument) on the stack that ends at stack_top and
-   then ends, with the caller's signal mask and its thread-local memory: the function may use raw
-   system calls only. *alive is the task's id until it has left the stack, then 0. Below zero: none
-   was made. */
+/* Starts a task of this process that runs function(argument) on the stack that ends at stack_top
+   and then ends, with the caller's signal mask and its thread-local memory: the function may use
+   raw system calls only. *alive is the task's id until it has left the stack, then 0. Below zero:
+   none was made. */
 HIDDEN long port_start_helper(void (*function)(void *), void *argument, void *stack_top,
                               uint32_t *alive);
 /* Returns when that task has left its stack (ports/linux/threads.c). */
@@ -178,7 +178,8 @@ HIDDEN unsigned port_processors(void);
 HIDDEN uint64_t port_signals_block(void);
 /* Blocks the stop signal as well: for the thread that collects. */
 HIDDEN uint64_t port_signals_block_all(void);
-/* And those that a fault raises, which then ends the process: for making helpers. */
+/* And those that a fault raises, which then ends the process: for making tasks, which inherit it.
+ */
 HIDDEN uint64_t port_signals_block_faults(void);
 HIDDEN void port_signals_restore(uint64_t mask);
 

@@ -22,8 +22,8 @@ static struct {
   int (*join)(pthread_t, void **);
 } bdwgc;
 
-/* Ends the program where the library, or a function of it, is missing. Markers start at once, as many
-   as GC_MARKERS in the environment says, the collecting thread being one of them. */
+/* Ends the program where the library, or a function of it, is missing. Markers start at once, as
+   many as GC_MARKERS in the environment says, the collecting thread being one of them. */
 static inline void bdwgc_load(void) {
   static const struct {
     const char *name;

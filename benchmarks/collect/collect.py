@@ -198,7 +198,8 @@ class Way:
             log = os.path.join(directory, "log")
             if self.library:
                 environment.update(LD_PRELOAD=self.library,
-                                   RECLAIM=",".join(filter(None, [self.options, "log=" + log])))
+                                   RECLAIM=",".join(filter(None, [
+                                       f"markers={self.markers}", self.options, "log=" + log])))
             begin = time.monotonic()
             # pylint: disable-next=consider-using-with
             child = subprocess.Popen(command + [self.way], env=environment, stdout=subprocess.PIPE)
@@ -207,12 +208,19 @@ class Way:
             seconds = time.monotonic() - begin
             if status != 0:
                 sys.exit(f"collect: {' '.join(command)} under {self.name}: status {status}")
-            paused = 0.0
-            if os.path.exists(log):
-                with open(log, encoding="ascii") as file:
-                    found = re.search(r"exit .* total_pause=([0-9.]+)", file.read())
-                paused = float(found.group(1)) / 1e3 if found else 0.0
+            paused = self.read_pauses(log, command) if self.library else 0.0
         return seconds, usage.ru_maxrss / 1024, paused / seconds, output
+
+    def read_pauses(self, log, command):
+        """Seconds in all; where nothing is freed there must have been some."""
+        text = ""
+        if os.path.exists(log):
+            with open(log, encoding="ascii") as file:
+                text = file.read()
+        found = re.search(r"exit cycles=(\d+) .* total_pause=([0-9.]+)", text)
+        if not found or (self.way == "drop" and found.group(1) == "0"):
+            sys.exit(f"collect: {' '.join(command)} under {self.name}: nothing was collected")
+        return float(found.group(2)) / 1e3
 
 
 def ways_of(given, program, name):

@@ -3,9 +3,9 @@
    Builds a heap of about MIB mebibytes of objects of one shape, all of them reachable from one
    variable, and collects it CYCLES times. Run under Reclaim (preloaded), whose reclaim_collect it
    calls, or with bdwgc, Boehm's collector, which it loads itself and takes its memory from. Prints
-   what it made, then for each collection the milliseconds that the call took and for how many of them
-   the program was stopped. Fails when what is alive, beyond what was in the empty program, is not
-   what was made, in bytes (Reclaim) or objects (bdwgc): see expect.
+   what it made, then for each collection the milliseconds that the call took and for how many of
+   them the program was stopped. Fails when what is alive, beyond what was in the empty program, is
+   not what was made, in bytes (Reclaim) or objects (bdwgc): see expect.
 
      random    a binary tree of 32 to 64 bytes a node, made in an order that is not the tree's
      ordered   the same tree, made in the order of a walk through it
@@ -14,10 +14,10 @@
      doubles   blocks of 1 MiB of numbers, held by one array
      list      one list of nodes of 32 bytes, each holding the next
      huge      one array of pointers to nodes of 32 bytes
-     range     no heap: so many numbers are looked through by the filter of Reclaim's scanning loop, by
-               as many threads as the environment's GC_MARKERS says
-     leaves    as random, but for one node in 1000 a block of 64 KiB without pointers is made, which
-               bdwgc is told (GC_malloc_atomic) and Reclaim is not */
+     range     no heap: so many numbers are looked through by the filter of Reclaim's scanning loop,
+   by as many threads as the environment's GC_MARKERS says leaves    as random, but for one node in
+   1000 a block of 64 KiB without pointers is made, which bdwgc is told (GC_malloc_atomic) and
+   Reclaim is not */
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -62,8 +62,8 @@ static double now(void) {
   return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
 }
 
-/* When bdwgc stops the world and lets it go (GC_EVENT_PRE_STOP_WORLD and _POST_START_WORLD of gc.h),
-   all stops of one collection together. */
+/* When bdwgc stops the world and lets it go (GC_EVENT_PRE_STOP_WORLD and _POST_START_WORLD of
+   gc.h), all stops of one collection together. */
 static double stopped_at, paused;
 static void note_event(int event) {
   enum { PRE_STOP = 6, POST_START = 9 };
@@ -85,7 +85,8 @@ static void *make(size_t size, bool leaf) {
   return object;
 }
 
-/* --- the shapes -------------------------------------------------------------------------------- */
+/* --- the shapes --------------------------------------------------------------------------------
+ */
 
 enum { NODE_MEAN = 48 };
 struct node {
@@ -234,11 +235,12 @@ static void make_leaves(size_t bytes) {
 static const struct shape {
   const char *name;
   void (*make)(size_t bytes);
-} shapes[] = {{"random", make_random},   {"ordered", make_ordered}, {"mixed", make_mixed},
-              {"arrays", make_arrays},   {"doubles", make_doubles}, {"list", make_list},
-              {"huge", make_huge},       {"leaves", make_leaves}};
+} shapes[] = {{"random", make_random}, {"ordered", make_ordered}, {"mixed", make_mixed},
+              {"arrays", make_arrays}, {"doubles", make_doubles}, {"list", make_list},
+              {"huge", make_huge},     {"leaves", make_leaves}};
 
-/* --- collecting -------------------------------------------------------------------------------- */
+/* --- collecting --------------------------------------------------------------------------------
+ */
 
 static uint64_t count;
 static void count_object(void *object, size_t size, void *unused) {

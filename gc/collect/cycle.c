@@ -25,8 +25,8 @@ enum {
   STACK_SIZE = 256 * 1024,
   CHANGED_MAX = 64,
   HARVEST_PAGES = 4096,
-  LEAST_SHARED = 128, /* heap pages filled, 8 MiB: below, a helper costs more than it gains */
-  MARKERS_MOST = 8,   /* where nobody said how many */
+  LEAST_SHARED = 128,  /* heap pages filled, 8 MiB: below, a helper costs more than it gains */
+  MARKERS_DEFAULT = 8, /* at most, where nobody said how many */
 };
 
 static struct {
@@ -36,7 +36,7 @@ static struct {
   int announcer;      /* the thread that holds the lock for its fork or exec, 0: none */
   unsigned nested;    /* announcements by handlers that interrupted it there; its own */
   uint32_t disabled;
-  char *stack; /* of STACK_SIZE bytes */
+  char *stack;       /* of STACK_SIZE bytes */
   uintptr_t spilled; /* the collecting thread's stack pointer */
   enum cycle_reason reason;
   bool completed;
@@ -145,7 +145,9 @@ static bool has_harvest(const struct thread *thread) {
 
 /* Whom marking is shared with is settled before the world is stopped. */
 static void prepare(size_t filled) {
-  unsigned markers = options.markers ? options.markers : filled >= LEAST_SHARED ? MARKERS_MOST : 1;
+  unsigned markers = options.markers          ? options.markers
+                     : filled >= LEAST_SHARED ? MARKERS_DEFAULT
+                                              : 1;
   if (markers > 1 && !permit_helpers(cycle.stack, STACK_SIZE)) markers = 1;
   if (markers > 1 && !options.markers) markers = (unsigned)size_min(markers, port_processors());
   mark_prepare(markers);
@@ -202,11 +204,9 @@ static void run(void *unused) {
   event->revived = swept.revived;
   pace.took = end - begin;
   pace.took_pages = filled;
+  size_t left = filled - size_min(swept.dead_bytes / HEAP_PAGE, filled);
   if (event->given_up) pace_skipped(end);
-  else {
-    size_t died = size_min(swept.dead_bytes / HEAP_PAGE, filled);
-    pace_done(filled - died, event->live, swept.dead_bytes, swept.suspect_bytes, end);
-  }
+  else pace_done(left, event->live, swept.dead_bytes, swept.suspect_bytes, end);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
   if (!event->given_up) { /* else a thread that is held may hold their locks */
     atomic_set(&mutator_pages_emptied, false);

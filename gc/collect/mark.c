@@ -18,9 +18,9 @@ enum {
 };
 
 /* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
-   popped without waiting for two stores to meet in one load. Also a piece or slice of a large object,
-   which begins at this granule: an array of pointers must not put all of them on the stack at once,
-   and markers share it. */
+   popped without waiting for two stores to meet in one load. Also a piece or slice of a large
+   object, which begins at this granule: an array of pointers must not put all of them on the stack
+   at once, and markers share it. */
 typedef uint64_t object;
 enum { CLASS_PIECE = CLASS_NONE, CLASS_SLICE = CLASS_COUNT, BIT_SHIFT = 58 };
 struct candidate {
@@ -199,7 +199,8 @@ static COLD void overflow(struct marker *w, object object) {
   w->counts.overflows++;
 }
 
-/* Gives half of what waits on the stack to those who have nothing, the oldest, which most hangs on. */
+/* Gives half of what waits on the stack to those who have nothing, the oldest, which most hangs on.
+ */
 static COLD void give(struct marker *w) {
   if (workers_over()) { /* the marking is given up: forget it all */
     w->bottom = w->depth = 0;
@@ -272,9 +273,10 @@ static void consider_below(struct marker *w, uintptr_t word, uintptr_t slop) {
   }
 }
 
-static inline __attribute__((always_inline)) void
-scan_as(struct marker *w, uintptr_t begin, uintptr_t last, unsigned stride, bool strip,
-        uintptr_t slop, bool mangled) {
+static inline __attribute__((always_inline)) void scan_as(struct marker *w, uintptr_t begin,
+                                                          uintptr_t last, unsigned stride,
+                                                          bool strip, uintptr_t slop,
+                                                          bool mangled) {
   for (uintptr_t at = begin; at <= last; at += stride) {
     uintptr_t word = load(at);
     /* jmp_buf is an array of longs: what is mangled is aligned. */
@@ -304,8 +306,7 @@ static NOINLINE void scan_slowly(struct marker *w, uintptr_t begin, uintptr_t la
 static inline uint32_t at_steps(uint32_t hits) { return m.stride == 8 ? hits & 0xaaaa : hits; }
 
 static inline void consider_hits(struct marker *w, uintptr_t at, uint32_t hits) {
-  for (; hits; hits &= hits - 1)
-    consider(w, load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4));
+  for (; hits; hits &= hits - 1) consider(w, load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4));
 }
 
 /* [begin, end) at steps of 4 or 8. begin is a multiple of the step. */
@@ -326,7 +327,8 @@ static void scan_plain(struct marker *w, uintptr_t begin, uintptr_t end) {
   if (hits) consider_hits(w, rest, hits);
   if (LIKELY(at == end)) return;
   /* No cell ends so, but a range of the program's may. */
-  for (at = size_max(at - 8 + m.stride, begin); at + 8 <= end; at += m.stride) consider(w, load(at));
+  for (at = size_max(at - 8 + m.stride, begin); at + 8 <= end; at += m.stride)
+    consider(w, load(at));
 }
 
 /* The same for one cell of up to 64 bytes, most of all there are: four looks whatever its size, the
@@ -356,9 +358,7 @@ void mark_range(uintptr_t begin, uintptr_t end) {
 
 void mark_word(uintptr_t word) { consider(&markers[0], word); }
 
-static void scan_present(void *marker, uintptr_t begin, uintptr_t end) {
-  scan(marker, begin, end);
-}
+static void scan_present(void *marker, uintptr_t begin, uintptr_t end) { scan(marker, begin, end); }
 
 static COLD bool is_closed(uintptr_t begin, uintptr_t end) {
   for (size_t i = 0; i < m.protected_count; i++)
@@ -460,7 +460,8 @@ static inline __attribute__((always_inline)) void scan_object(struct marker *w, 
 }
 
 /* Fetches what will be read of an object: all of a small one, the beginning of others. Inlined by
-   force: gcc 12 takes a function that only prefetches for one without effects, and drops the call. */
+   force: gcc 12 takes a function that only prefetches for one without effects, and drops the call.
+ */
 static inline __attribute__((always_inline)) void fetch(object object) {
   const char *address = (const char *)object_address(object);
   size_t size = size_classes[object_class(object)].size; /* 0 where it has no class of cells */

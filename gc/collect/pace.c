@@ -41,9 +41,8 @@ void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint6
   step = size_max(step, size_min(step << pace.fruitless, most));
   /* Suspects are likely garbage: what they hold is taken off what the heap may grow by, so that
      confirmation costs collections rather than memory, four times as many at most. */
-  set(size_max(step - size_min(step, suspect), step / 4), size_max(live / 16, MIB)
-                                                              << pace.fruitless,
-      left);
+  set(size_max(step - size_min(step, suspect), step / 4),
+      size_max(live / 16, MIB) << pace.fruitless, left);
   if (suspect >= IDLE_STEP) atomic_set(&pace.attention_pages, page_heap_filled());
   pace.last = now;
 }

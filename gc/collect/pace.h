@@ -8,12 +8,12 @@
    back are mostly cells in pages of which others live, so their number hardly falls, and garbage as
    large as all those holes would come on top of each step.
 
-   Cycles that reclaim nothing double the step up to eight times; not beyond what is live, if that is
-   more than 256 MiB: a program that builds up much and then makes garbage would hold as much of that
-   as it may. Beyond the limit they still follow
-   each other, but never sooner than a sixteenth of what is live has been allocated, and with the
-   same doubling: a heap that cannot be kept below its limit is not collected without pause. What
-   waits for the next cycle to confirm it makes that one due sooner, and an idle program's too. */
+   Cycles that reclaim nothing double the step up to eight times; not beyond what is live, if that
+   is more than 256 MiB: a program that builds up much and then makes garbage would hold as much of
+   that as it may. Beyond the limit they still follow each other, but never sooner than a sixteenth
+   of what is live has been allocated, and with the same doubling: a heap that cannot be kept below
+   its limit is not collected without pause. What waits for the next cycle to confirm it makes that
+   one due sooner, and an idle program's too. */
 #ifndef RECLAIM_PACE_H
 #define RECLAIM_PACE_H
 
@@ -31,9 +31,9 @@ extern HIDDEN struct pace {
 } pace;
 
 HIDDEN void pace_init(void);
-/* A cycle ended: sets the next one's time. `left`: heap pages filled when the world was stopped, less
-   what died; what was allocated since, beside the sweep, is growth already. Sizes in bytes; suspect
-   is what it did not reach, but left for the next one to confirm. */
+/* A cycle ended: sets the next one's time. `left`: heap pages filled when the world was stopped,
+   less what died; what was allocated since, beside the sweep, is growth already. Sizes in bytes;
+   suspect is what it did not reach, but left for the next one to confirm. */
 HIDDEN void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint64_t now);
 /* A cycle was given up: try again when the heap has grown a little more. */
 HIDDEN void pace_skipped(uint64_t now);

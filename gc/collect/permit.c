@@ -11,7 +11,7 @@ static struct {
   bool tried;         /* the trial was made, or is not needed */
   bool filtered;      /* the process inherited a filter, which let the trial pass */
   enum { UNKNOWN, ALLOWED, REFUSED } helpers;
-  const char *kept;   /* why objects never freed stay; NULL: they do not */
+  const char *kept; /* why objects never freed stay; NULL: they do not */
   bool kept_told;
 } permit;
 

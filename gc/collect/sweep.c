@@ -67,9 +67,7 @@ static enum fate fate_of(uint8_t object, const struct sweep_policy *policy, uint
 }
 
 /* The same for every state there can be: millions of cells may die in one pause. */
-static struct {
-  uint8_t fate, becomes;
-} fates[256];
+static struct { uint8_t fate, becomes; } fates[256];
 
 static void settle_fates(const struct sweep_policy *policy) {
   for (unsigned object = 0; object < 256; object++)

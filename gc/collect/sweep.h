@@ -32,7 +32,7 @@ struct sweep_counts {
 struct sweep_policy {
   bool live;        /* objects never freed (reclaim=on) */
   bool quarantined; /* objects that were freed and wait (free=quarantine) */
-  bool condemn;     /* do not free: mark them condemned, see report/condemn.h */
+  bool condemn;     /* do not free: mark them condemned, see check_condemned in cycle.c */
   bool poison;      /* overwrite what is freed with 0xdb instead of zeros */
   unsigned confirm; /* marks in a row that must not reach a live object; 0 is as 1, at most 7 */
 };

@@ -16,7 +16,7 @@ static struct {
   uint64_t items[WORKERS_POOL];
   size_t count;
   unsigned helpers, hungry; /* hungry: of all who work, the collecting thread included */
-  bool over, failed; /* failed: no memory for another stack */
+  bool over;
   uint32_t event, sleepers; /* event: steps when those who wait should look again */
   char *stacks[WORKERS_MOST];
   uint32_t alive[WORKERS_MOST]; /* cleared by the kernel when the helper has left its stack */
@@ -27,11 +27,8 @@ static struct {
 unsigned workers_prepare(unsigned helpers) {
   unsigned ready = 0;
   helpers = helpers < WORKERS_MOST ? helpers : WORKERS_MOST - 1;
-  for (; ready < helpers; ready++) {
-    if (w.stacks[ready]) continue;
-    if (w.failed || !(w.stacks[ready] = heap_metadata(STACK))) break;
-  }
-  w.failed |= ready < helpers; /* each try would cost address space */
+  for (; ready < helpers; ready++)
+    if (!w.stacks[ready] && !(w.stacks[ready] = heap_metadata(STACK))) break;
   return ready;
 }
 
@@ -47,9 +44,8 @@ unsigned workers_begin(unsigned helpers, void (*run)(unsigned number)) {
   unsigned made = 0;
   uint64_t mask = helpers ? port_signals_block_faults() : 0; /* no handler shall run in a helper */
   lock_take(&w.lock); /* else a helper might find all those hungry that are there so far */
-  while (made < helpers &&
-         port_start_helper(help, (void *)(uintptr_t)(made + 1), w.stacks[made] + STACK,
-                           &w.alive[made]) > 0)
+  while (made < helpers && port_start_helper(help, (void *)(uintptr_t)(made + 1),
+                                             w.stacks[made] + STACK, &w.alive[made]) > 0)
     made++;
   w.helpers = made;
   lock_drop(&w.lock);

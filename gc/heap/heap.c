@@ -165,14 +165,13 @@ void heap_shrink(size_t budget) {
   lock_release(&state.lock);
 }
 
-void *heap_metadata_reserve(size_t size) {
+static void *take_metadata(size_t size, bool commit) {
   size = round_up(size, KERNEL_PAGE);
   lock_acquire(&state.lock);
-  void *result = NULL;
-  if (state.metadata_end - state.metadata >= size) {
-    result = (void *)state.metadata;
-    state.metadata += size;
-  }
+  void *result = (void *)state.metadata;
+  if (state.metadata_end - state.metadata < size || (commit && !port_commit(result, size)))
+    result = NULL;
+  else state.metadata += size;
   lock_release(&state.lock);
   return result;
 }
@@ -180,8 +179,5 @@ void *heap_metadata_reserve(size_t size) {
 void heap_metadata_lock(void) { lock_acquire(&state.lock); }
 void heap_metadata_unlock(void) { lock_release(&state.lock); }
 
-void *heap_metadata(size_t size) {
-  void *result = heap_metadata_reserve(size);
-  if (result && !port_commit(result, round_up(size, KERNEL_PAGE))) return NULL;
-  return result;
-}
+void *heap_metadata_reserve(size_t size) { return take_metadata(size, false); }
+void *heap_metadata(size_t size) { return take_metadata(size, true); }

@@ -85,8 +85,9 @@ struct heap {
   size_t granules; /* of the whole reservation of the heap */
   uint8_t *state;
   uintptr_t states; /* where the state of address 0 would be: of address a, it is at a / GRANULE */
-  uint8_t *page_class;  /* for free() alone; all zero where free() must take its slow path */
-  uint32_t *page_first; /* heap page -> first page of its span or run, below its class; see page_entry */
+  uint8_t *page_class; /* for free() alone; all zero where free() must take its slow path */
+  uint32_t
+      *page_first; /* heap page -> first page of its span or run, below its class; see page_entry */
   struct page *pages;
   uint64_t (*allocated)[PAGE_WORDS];
   uint64_t (*marked)[PAGE_WORDS];
@@ -121,8 +122,8 @@ HIDDEN size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]);
 /* Address space that is reserved, in bytes. */
 HIDDEN size_t heap_reserved(void);
 
-/* Private working memory of at least this size, zero, never given back. NULL when exhausted.
-   Takes a lock of its own. */
+/* Private working memory of at least this size, zero, never given back. NULL when exhausted or when
+   no memory can be had just now, which costs nothing. Takes a lock of its own. */
 HIDDEN void *heap_metadata(size_t size);
 /* A large range of the reservation, still inaccessible: the caller commits what it needs. */
 HIDDEN void *heap_metadata_reserve(size_t size);
@@ -153,6 +154,7 @@ struct cell {
 
 /* An entry of page_first. A heap has fewer pages than its lower part can number (HEAP_LARGEST). */
 enum { PAGE_ENTRY_BITS = 24 };
+_Static_assert(HEAP_LARGEST / HEAP_PAGE <= (size_t)1 << PAGE_ENTRY_BITS, "a page has a number");
 static inline uint32_t page_entry(size_t first, unsigned class) {
   return (uint32_t)first | (uint32_t) class << PAGE_ENTRY_BITS;
 }

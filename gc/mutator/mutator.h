@@ -45,12 +45,12 @@ struct mutator {
   struct page *returned; /* Treiber stack: pushed by any thread, taken whole by the owner */
   struct mutator *next;  /* in the list of all */
   struct mutator *next_orphan;
-  uint32_t busy; /* in a slow path: a handler must not use this mutator */
-  uint32_t warm; /* an orphan that kept its current pages (orphans.c) */
+  uint32_t busy;        /* in a slow path: a handler must not use this mutator */
+  uint32_t warm;        /* an orphan that kept its current pages (orphans.c) */
   uint32_t spans_taken; /* since the last look for empty pages ... */
   uint32_t looked;      /* ... which looked at so many */
-  uint32_t trim_due; /* set by any thread: look for empty pages at the next change of page */
-  size_t unfilled;   /* heap pages' worth of free cells, the fewest since the last such look */
+  uint32_t trim_due;    /* set by any thread: look for empty pages at the next change of page */
+  size_t unfilled;      /* heap pages' worth of free cells, the fewest since the last such look */
 };
 
 /* What the fast paths know before the thread does: one address for both. */

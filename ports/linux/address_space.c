@@ -20,8 +20,8 @@
 #define MADV_WIPEONFORK 18
 #endif
 
-/* The last reservation, which is left out of core dumps but for what was committed; then or when it
-   no longer is, size 0. */
+/* The last reservation, which is left out of core dumps but for what was committed; once it no
+   longer is, or where it never was, size 0. */
 static struct {
   uintptr_t begin;
   size_t size;
@@ -43,18 +43,23 @@ void *port_reserve(size_t size, size_t alignment) {
   if (tail) port_unreserve(aligned + size, tail);
   /* A filter that we were started under may answer an advice it does not know by an end. */
   undumped.begin = (uintptr_t)aligned;
-  undumped.size = !port_is_filtered() &&
-                          SYSTEM_CALL(SYS_madvise, aligned, size, MADV_DONTDUMP) == 0
-                      ? size
-                      : 0;
+  bool advised = !port_is_filtered() && SYSTEM_CALL(SYS_madvise, aligned, size, MADV_DONTDUMP) == 0;
+  atomic_set(&undumped.size, advised ? size : 0);
   return aligned;
 }
 
-void port_unreserve(void *address, size_t size) { SYSTEM_CALL(SYS_munmap, address, size); }
+static bool is_undumped(const void *address) {
+  return (uintptr_t)address - undumped.begin < atomic_get(&undumped.size);
+}
+
+void port_unreserve(void *address, size_t size) {
+  if (is_undumped(address)) port_dump_all(); /* what comes to lie there is not ours to advise on */
+  SYSTEM_CALL(SYS_munmap, address, size);
+}
 
 bool port_commit(void *address, size_t size) {
   bool done = SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ | PROT_WRITE) == 0;
-  if ((uintptr_t)address - undumped.begin >= undumped.size) return done;
+  if (!is_undumped(address)) return done;
   if (done) {
     SYSTEM_CALL(SYS_madvise, address, size, MADV_DODUMP);
     return true;
@@ -65,8 +70,9 @@ bool port_commit(void *address, size_t size) {
 }
 
 void port_dump_all(void) {
-  if (undumped.size) SYSTEM_CALL(SYS_madvise, undumped.begin, undumped.size, MADV_DODUMP);
-  undumped.size = 0;
+  size_t size = atomic_get(&undumped.size);
+  if (size) SYSTEM_CALL(SYS_madvise, undumped.begin, size, MADV_DODUMP);
+  atomic_set(&undumped.size, 0);
 }
 
 void port_ask_for_huge_pages(void *address, size_t size) {

@@ -161,18 +161,19 @@ static void try_calls(void *unused) {
   begin(DONE);
 }
 
+static void reap(long child) {
+  while (SYSTEM_CALL(SYS_wait4, child, 0, __WALL, 0) == -EINTR)
+    ;
+}
+
 enum port_trial port_try_calls(void *stack, size_t size, const char **call) {
-  uint64_t all = ~0ull, mask;
   trial.step = CLONE;
   trial.refused = DONE;
   *call = steps[CLONE];
-  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
+  uint64_t mask = port_signals_block_faults();
   long child = port_call_in_child(try_calls, NULL, (char *)stack + size);
   /* Reaped only where the child has shown that the call is allowed. */
-  if (child > 0 && trial.step > WAIT && trial.refused != WAIT) {
-    while (SYSTEM_CALL(SYS_wait4, child, 0, __WALL, 0) == -EINTR)
-      ;
-  }
+  if (child > 0 && trial.step > WAIT && trial.refused != WAIT) reap(child);
   port_signals_restore(mask);
   if (child == -EAGAIN || child == -ENOMEM) return PORT_TRIAL_LATER;
   if (child < 0) return PORT_TRIAL_REFUSED;
@@ -207,13 +208,10 @@ static void try_helper(void *unused) {
 }
 
 bool port_try_helper(void *stack, size_t size) {
-  uint64_t all = ~0ull, mask;
   helper.helped = helper.done = false;
-  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
+  uint64_t mask = port_signals_block_faults();
   long child = port_call_in_child(try_helper, NULL, (char *)stack + size);
-  if (child > 0)
-    while (SYSTEM_CALL(SYS_wait4, child, 0, __WALL, 0) == -EINTR)
-      ;
+  if (child > 0) reap(child);
   port_signals_restore(mask);
   return child > 0 && helper.done;
 }

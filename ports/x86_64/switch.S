@@ -34,44 +34,13 @@ port_call_on_stack:	/* rdi function, rsi argument, rdx stack top, rcx where to p
 	.cfi_endproc
 	.size	port_call_on_stack, .-port_call_on_stack
 
-/* Makes a process by clone(CLONE_VM | CLONE_VFORK) that calls a function on its own stack and ends. */
-	.globl	port_call_in_child
-	.hidden	port_call_in_child
-	.type	port_call_in_child, @function
-port_call_in_child:	/* rdi function, rsi argument, rdx stack top */
-	.cfi_startproc
-	and	$-16, %rdx
-	sub	$16, %rdx
-	mov	%rdi, (%rdx)
-	mov	%rsi, 8(%rdx)
-	mov	%rdx, %rsi
-	mov	$0x4100, %edi
-	xor	%edx, %edx
-	xor	%r10d, %r10d
-	xor	%r8d, %r8d
-	mov	$56, %eax
-	syscall
-	test	%rax, %rax
-	jz	1f
-	ret
-1:	.cfi_undefined %rip
-	xor	%ebp, %ebp
-	pop	%rax
-	pop	%rdi
-	call	*%rax
-	xor	%edi, %edi
-	mov	$231, %eax
-	syscall
-	hlt
-	.cfi_endproc
-	.size	port_call_in_child, .-port_call_in_child
-
-/* clone(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-   CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID), as pthread_create does it, but for the TLS. */
-	.globl	port_start_helper
-	.hidden	port_start_helper
-	.type	port_start_helper, @function
-port_start_helper:	/* rdi function, rsi argument, rdx stack top, rcx where its id stands */
+/* Both make a task by clone that calls a function on its own stack and ends.
+   rdi function, rsi argument, rdx stack top, rcx where its id stands, if anywhere. */
+	.macro	run_in_task name, flags, end
+	.globl	\name
+	.hidden	\name
+	.type	\name, @function
+\name:
 	.cfi_startproc
 	and	$-16, %rdx
 	sub	$16, %rdx
@@ -80,7 +49,7 @@ port_start_helper:	/* rdi function, rsi argument, rdx stack top, rcx where its i
 	mov	%rdx, %rsi
 	mov	%rcx, %rdx
 	mov	%rcx, %r10
-	mov	$0x350f00, %edi
+	mov	$\flags, %edi
 	xor	%r8d, %r8d
 	mov	$56, %eax
 	syscall
@@ -93,11 +62,20 @@ port_start_helper:	/* rdi function, rsi argument, rdx stack top, rcx where its i
 	pop	%rdi
 	call	*%rax
 	xor	%edi, %edi
-	mov	$60, %eax
+	mov	$\end, %eax
 	syscall
 	hlt
 	.cfi_endproc
-	.size	port_start_helper, .-port_start_helper
+	.size	\name, .-\name
+	.endm
+
+/* A process: CLONE_VM | CLONE_VFORK, which leave rcx unused; exit_group. */
+	run_in_task port_call_in_child, 0x4100, 231
+
+/* A task of this process, as pthread_create makes it, but for the TLS: CLONE_VM | CLONE_FS |
+   CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID |
+   CLONE_CHILD_CLEARTID; exit. */
+	run_in_task port_start_helper, 0x350f00, 60
 
 /* The stop signal's return: the kernel jumps here when the handler returns. */
 	.globl	port_signal_return

@@ -2,8 +2,9 @@
 
    The upper half of a pointer to the heap is one of very few values, and hardly any data looks like
    it. So each four bytes are compared with those values: a hit is the upper half of a word that
-   begins four bytes below. Words at steps of 4 and of 8 bytes so cost the same. By SSE2, which every
-   x86-64 has; numbers in the comparison are signed there, so all are moved by half their range. */
+   begins four bytes below. Words at steps of 4 and of 8 bytes so cost the same. By SSE2, which
+   every x86-64 has; numbers in the comparison are signed there, so all are moved by half their
+   range. */
 #ifndef RECLAIM_WORDS_H
 #define RECLAIM_WORDS_H
 

@@ -1,13 +1,14 @@
 /* programs.h: real, unmodified programs give under the library the output they give without it.
 
    Each program runs on data made on the spot, in four ways: reclaiming with a collection every few
-   milliseconds, then with the fallbacks for older kernels and three threads that mark, and both again under the condemn oracle
-   with a collection every so many allocations. A run passes when output and exit status equal those
-   under plain malloc, when at least 20 cycles went through sweep, when fewer than 5 % of those
-   started were given up, and when the oracle is silent. Child processes are under the library
-   too: the figures are sums over the whole tree of processes. Where a shell script does the steps,
-   the shell's own cycles do not count towards the 20; where it starts servers, each of the
-   processes that it names in the file "served" must make the 20 alone. */
+   milliseconds, then with the fallbacks for older kernels and three threads that mark, and both
+   again under the condemn oracle with a collection every so many allocations. A run passes when
+   output and exit status equal those under plain malloc, when at least 20 cycles went through
+   sweep, when fewer than 5 % of those started were given up, and when the oracle is silent. Child
+   processes are under the library too: the figures are sums over the whole tree of processes. Where
+   a shell script does the steps, the shell's own cycles do not count towards the 20; where it
+   starts servers, each of the processes that it names in the file "served" must make the 20 alone.
+ */
 #ifndef TESTS_PROGRAMS_H
 #define TESTS_PROGRAMS_H
 

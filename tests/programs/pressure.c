@@ -460,7 +460,8 @@ static void deep(void) {
 
 static void wide(void) {
   enum { HUBS = 250, LEAVES = 4000 };
-  void ***first = NULL; /* of the hubs: each ends with the next, which is marked before its leaves */
+  void ***first =
+      NULL; /* of the hubs: each ends with the next, which is marked before its leaves */
   for (size_t h = 0; h < HUBS; h++) {
     void ***hub = malloc((LEAVES + 1) * sizeof *hub);
     hub[LEAVES] = (void **)first;
@@ -474,7 +475,7 @@ static void wide(void) {
     first = hub;
   }
   wipe_stack();
-  set_limit(RLIMIT_DATA, 1 << 20); /* less than is in use: no page more becomes writable */
+  set_limit(RLIMIT_DATA, 1 << 20);       /* less than is in use: no page more becomes writable */
   for (int i = 0; i < 3; i++) collect(); /* what is missed must be missed again to be taken */
   set_limit(RLIMIT_DATA, RLIM_INFINITY);
   for (int i = 0; i < 100000; i++) free(memset(malloc(16), 0x44, 16));

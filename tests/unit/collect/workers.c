@@ -135,7 +135,7 @@ Test(workers, the_kernel_has_forgotten_them_when_they_have_ended) {
   cr_expect_eq(status, 0, "%d", WEXITSTATUS(status));
 }
 
-Test(workers, as_many_as_there_is_memory_for) {
+Test(workers, no_more_than_there_are_places_for) {
   cr_expect_eq(workers_prepare(1000), WORKERS_MOST - 1);
   cr_expect_eq(workers_prepare(0), 0);
 }

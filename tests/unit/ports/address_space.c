@@ -1,15 +1,11 @@
 /* address_space.c: reserving, committing, purging and moving pages. */
+#include "tests/unit/ports/filters.h"
 #include "tests/unit/unit.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 TestSuite(address_space, .timeout = 30);
@@ -93,6 +89,20 @@ Test(address_space, committing_needs_no_further_mapping) {
   }
 }
 
+/* What the heap gives up (heap_shrink), the program may map; its advice there is its own. */
+Test(address_space, what_is_unreserved_is_not_advised_on_again) {
+  char *range = port_reserve(MIB, 4096);
+  cr_assert(range && port_commit(range, 4096));
+  port_unreserve(range + MIB / 2, MIB / 4);
+  char *secret = mmap(range + MIB / 2, 4096, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  cr_assert_eq(secret, range + MIB / 2);
+  cr_assert_eq(madvise(secret, 4096, MADV_DONTDUMP), 0);
+  cr_assert(port_commit(range + 4096, 4096));
+  port_dump_all();
+  cr_expect(is_left_out_of_dumps(secret));
+}
+
 /* What a program's filter has not heard of may be its end. */
 Test(address_space, once_all_is_dumped_committing_only_protects) {
   char *range = port_reserve(MIB, 4096);
@@ -101,15 +111,7 @@ Test(address_space, once_all_is_dumped_committing_only_protects) {
   cr_expect(!is_left_out_of_dumps(range) && !is_left_out_of_dumps(range + 8192));
   pid_t child = fork();
   if (child == 0) {
-    struct sock_filter code[] = {
-        {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr)},
-        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_madvise},
-        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS},
-        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
-    struct sock_fprog program = {sizeof code / sizeof *code, code};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
-      _exit(77);
+    if (!filter_call(SYS_madvise, SECCOMP_RET_KILL_PROCESS)) _exit(77);
     _exit(port_commit(range + 4096, 4096) ? 0 : 1);
   }
   int status;

@@ -1,14 +1,9 @@
 /* filter.c: a function run in a child of our own memory, and the trial under filters. */
+#include "tests/unit/ports/filters.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
-#include <stddef.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 TestSuite(filter, .timeout = 60);
@@ -48,14 +43,7 @@ Test(filter, without_one) {
 }
 
 static void install(long number, uint32_t action) {
-  struct sock_filter code[] = {{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr)},
-                               {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)number},
-                               {BPF_RET | BPF_K, 0, 0, action},
-                               {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
-  struct sock_fprog program = {sizeof code / sizeof *code, code};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
-    cr_skip_test("no filter can be installed");
+  if (!filter_call(number, action)) cr_skip_test("no filter can be installed");
   cr_assert(port_is_filtered());
 }
 
@@ -107,10 +95,7 @@ Test(filter, that_kills_for_threads) {
       {BPF_JMP | BPF_JSET | BPF_K, 0, 1, CLONE_THREAD},
       {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS},
       {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
-  struct sock_fprog program = {sizeof code / sizeof *code, code};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
-    cr_skip_test("no filter can be installed");
+  if (!filter_install(code, sizeof code / sizeof *code)) cr_skip_test("no filter can be installed");
   expect_trial(PORT_TRIAL_PASSED, NULL);
   cr_expect(!helper_works());
 }
