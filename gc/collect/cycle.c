@@ -191,6 +191,7 @@ static void run(void *unused) {
   event->pause = flipped - begin;
   if (!event->given_up) {
     world_bury();
+    page_heap_expect(page_heap_counts.used); /* what is empty now is filled again */
     sweep_rest();
   }
   uint64_t end = port_now();
@@ -207,6 +208,8 @@ static void run(void *unused) {
   size_t left = filled - size_min(swept.dead_bytes / HEAP_PAGE, filled);
   if (event->given_up) pace_skipped(end);
   else pace_done(left, event->live, swept.dead_bytes, swept.suspect_bytes, end);
+  size_t unfilled = page_heap_counts.used - size_min(page_heap_filled(), page_heap_counts.used);
+  page_heap_expect(pace.due_pages + unfilled);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
   if (!event->given_up) { /* else a thread that is held may hold their locks */
     atomic_set(&mutator_pages_emptied, false);

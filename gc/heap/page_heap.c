@@ -7,9 +7,10 @@
 #include "heap/free_runs.h"
 
 enum {
-  BULK = 64,        /* pages of a block that makes no other pages go */
-  LEAST_DIRTY = 32, /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
-  DIRTY_PART = 8,   /* ... so large a part of what is */
+  BULK = 64,           /* pages of a block that makes no other pages go */
+  LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
+  DIRTY_PART = 8,      /* ... so large a part of what is */
+  EXPECTED_SLACK = 16, /* collections begin so large a part later than planned */
 
   /* Spare pages of objects that grow, mostly address space that is never touched: */
   LEAST_GROWING = 4,     /* pages of such an object with them, at least */
@@ -31,6 +32,7 @@ static struct {
   size_t purged;      /* pages over the limit that were given back in it and not yet taken again */
   size_t allowance;   /* dirty pages that may stay because such pages were soon taken again */
   size_t most;        /* the most pages that memory ever stood behind */
+  size_t expected;    /* pages that are likely to be in use before the next collection */
   bool refused;       /* in this period the kernel took nothing back: it is locked */
   size_t spare;       /* pages of runs of large objects that these do not use yet */
   size_t spare_dirty; /* of those, dirty ones */
@@ -79,11 +81,14 @@ static size_t purge_to(size_t keep) {
 /* Pages' worth of memory behind what is in use. */
 static size_t backed(void) { return counts.used + state.spare_dirty - counts.holes / KERNEL_PAGES; }
 
+/* Free pages that are likely to be taken before the next collection. */
+static size_t expected(void) { return state.expected - size_min(state.expected, counts.used); }
+
 /* How many free pages may stay dirty. */
 static size_t dirty_limit(void) {
   size_t in_use = backed(), room = state.most - size_min(state.most, in_use);
   size_t limit = size_max(counts.used / DIRTY_PART, LEAST_DIRTY);
-  return size_max(limit, size_min(state.allowance, room));
+  return size_max(size_max(limit, size_min(state.allowance, room)), expected());
 }
 
 /* More is in use than before, by so many pages. Where those were not dirty, others go for them
@@ -129,7 +134,7 @@ static void give_back(struct page *run, size_t used, size_t dirty) {
   free_runs_add(run);
   size_t limit = dirty_limit(), before = counts.dirty_free;
   if (before <= limit) return;
-  purge_to(limit / 2);
+  purge_to(size_max(limit / 2, expected()));
   state.purged += before - counts.dirty_free;
 }
 
@@ -363,6 +368,12 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
   }
   lock_release(&state.lock);
   return done;
+}
+
+void page_heap_expect(size_t pages) {
+  lock_acquire(&state.lock);
+  state.expected = size_min(pages + pages / EXPECTED_SLACK, state.most);
+  lock_release(&state.lock);
 }
 
 size_t page_heap_purge(size_t keep) {

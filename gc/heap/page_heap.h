@@ -54,6 +54,10 @@ HIDDEN void page_heap_forget_sweep(struct page *page);
 /* Grows or shrinks a large object where it stands. False: no room behind it. */
 HIDDEN bool page_heap_resize_large(struct page *page, size_t bytes);
 
+/* A collection frees pages that the program is going to fill before the next one: free pages up to
+   so many in use stay dirty, too, as long as no more is resident than ever was. */
+HIDDEN void page_heap_expect(size_t pages);
+
 /* Gives free pages back to the kernel: all of them (0), or down to `keep` dirty pages. Returns
    the bytes given back. */
 HIDDEN size_t page_heap_purge(size_t keep);
