@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "base/option.h"
 #include "base/remedy.h"
 #include "heap/page_heap.h"
 #include "mutator/pages.h"
@@ -189,14 +190,89 @@ static void wipe(uintptr_t address, size_t size) {
   for (size_t i = 0; i < size / GRANULE; i++) at[i] = (struct granule){{0, 0}};
 }
 
+static void clear(uintptr_t address, size_t size, bool later) {
+  if (later) return;
+  if (UNLIKELY(state.policy.poison)) memset((void *)address, 0xdb, size);
+  else wipe(address, size);
+}
+
 /* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */
-static bool take_dead(uintptr_t address, size_t size) {
+static bool take_dead(uintptr_t address, size_t size, bool later) {
   uint8_t *object = state_at(address), old = atomic_get(object);
   if (!state_is_dead(old) || !__atomic_compare_exchange_n(object, &old, STATE_NONE, false,
                                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
     return false;
-  if (UNLIKELY(state.policy.poison)) memset((void *)address, 0xdb, size);
-  else wipe(address, size);
+  clear(address, size, later);
+  return true;
+}
+
+/* The states of eight granules, claimed at once: an exchange for each cell is most of what a sweep
+   of small ones costs. The neighbours' bytes are their owners' meanwhile, who store them singly; a
+   locked exchange of the eight is between any two such stores, or fails. */
+typedef uint64_t state_word __attribute__((may_alias));
+enum { WORD_STATES = sizeof(state_word), WORD_BYTES = WORD_STATES * GRANULE };
+#define LOWEST_BITS (~(state_word)0 / 255) /* of each byte */
+
+/* Claims the dead among them; each byte that is one is 1 in the result. */
+static state_word take_states(state_word *states) {
+  state_word old = atomic_get(states), dead;
+  do {
+    dead = old / STATE_DEAD & ~old & LOWEST_BITS; /* not live, see state_is_dead */
+    if (!dead) break;
+  } while (!__atomic_compare_exchange_n(states, &old, old & ~(dead * 255), false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED));
+  return dead;
+}
+
+/* The cells of so many granules that begin at these bytes, as bits. */
+static uint64_t cells_of(state_word bytes, unsigned granules) {
+  switch (granules) { /* each product brings one byte of each cell's to the top, side by side */
+  case 1: return bytes * 0x0102040810204080 >> 56;
+  case 2: return bytes * 0x0100020004000800 >> 56 & 15;
+  default: return (bytes | bytes >> 31) & 3;
+  }
+}
+
+/* The dead among 64 cells of one, two or four granules each; those that were taken. */
+static inline uint64_t take_small(uintptr_t address, unsigned granules, uint64_t dead, bool later) {
+  unsigned cells = WORD_STATES / granules;
+  state_word *states = (state_word *)state_at(address);
+  uint64_t all = (1ull << cells) - 1, taken = 0;
+  for (unsigned first = 0; first < 64; first += cells, states++, address += WORD_BYTES) {
+    if (!(dead >> first & all)) continue;
+    uint64_t these = cells_of(take_states(states), granules);
+    taken |= these << first;
+    if (these == all) {
+      clear(address, WORD_BYTES, later);
+    } else {
+      for (uint64_t bits = these; bits; bits &= bits - 1)
+        clear(address + (size_t)__builtin_ctzll(bits) * granules * GRANULE, granules * GRANULE,
+              later);
+    }
+  }
+  return taken;
+}
+
+static inline uint64_t take_cells(uintptr_t address, size_t size, uint64_t dead, bool later) {
+  uint64_t taken = 0;
+  switch (size / GRANULE) {
+  case 1: return take_small(address, 1, dead, later);
+  case 2: return take_small(address, 2, dead, later);
+  case 4: return take_small(address, 4, dead, later);
+  }
+  for (uint64_t bits = dead; bits; bits &= bits - 1)
+    if (take_dead(address + (size_t)__builtin_ctzll(bits) * size, size, later))
+      taken |= bits & -bits;
+  return taken;
+}
+
+static bool is_all_garbage(const struct page *page) {
+  const uint64_t *allocated = page_allocated(page), *marked = page_marked(page);
+  for (unsigned w = 0; w < page->words; w++) {
+    uint64_t valid =
+        w + 1u == page->words && page->cells % 64 ? (1ull << page->cells % 64) - 1 : ~0ull;
+    if ((atomic_get(&allocated[w]) & valid) != marked[w]) return false;
+  }
   return true;
 }
 
@@ -205,19 +281,21 @@ static void sweep_claimed(struct page *page) {
   if (page->class == CLASS_LARGE) {
     bool dead = marked[0] & 1;
     marked[0] = 0;
-    if (dead && take_dead(page_address(page), page->size)) page_heap_release_large(page);
+    if (dead && take_dead(page_address(page), page->size, false)) page_heap_release_large(page);
     return;
   }
+  /* Wiped by whoever fills the page, where that will be done (mutator.c): if it is handed out under
+     our eyes it may not be, which harms nobody. */
+  bool later =
+      is_all_garbage(page) && atomic_get(&page->full) && !state.policy.poison && !options.zero;
+  if (later) page->unwiped = 1;
   size_t size = page->size;
   unsigned words = page->words; /* once the last cell is free the page may change hands */
   for (unsigned w = 0; w < words; w++) {
-    uint64_t dead = marked[w], taken = 0;
+    uint64_t dead = marked[w];
     if (!dead) continue;
     marked[w] = 0;
-    for (uint64_t bits = dead; bits; bits &= bits - 1) {
-      uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bits);
-      if (take_dead(page_address(page) + index * size, size)) taken |= bits & -bits;
-    }
+    uint64_t taken = take_cells(page_address(page) + w * 64 * size, size, dead, later);
     /* From here on the cells are anyone's; with the last of them the page may be gone. */
     if (!taken) continue;
     atomic_sub(&page_heap_counts.cell_bytes, count_ones(taken) * size);

@@ -141,6 +141,7 @@ static size_t purge_run(struct page *run) {
   purge_inner(state_at(address), state_at(address) + (size_t)run->run * PAGE_GRANULES);
   purge_inner(heap.allocated[first], heap.allocated[end]);
   purge_inner(heap.marked[first], heap.marked[end]);
+  for (size_t i = 0; i < run->run; i++) run[i].unwiped = 0;
   free_runs_remove(run);
   run->dirty = 0;
   enlist(run);

@@ -72,8 +72,10 @@ struct page {
     uint32_t purged_at; /* a span: one more than the cells in use when its free kernel pages were
                            last given back; 0: not since it was last used */
   };
-  uint16_t scan; /* refill: next bitmap word; owner only */
-  uint16_t skip; /* refill: cells left out of the first word (colouring); owner only */
+  uint8_t scan;    /* refill: next bitmap word; owner only */
+  uint8_t skip;    /* refill: cells left out of the first word (colouring); owner only */
+  uint8_t unwiped; /* of each heap page: objects were reclaimed in it that nobody has wiped. Whoever
+                      fills it next does */
   struct mutator *owner;
   struct page *next; /* in the owner's queue or stack; in a list of free runs */
   struct page *previous;

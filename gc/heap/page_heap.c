@@ -5,6 +5,7 @@
 
 #include "base/lock.h"
 #include "heap/free_runs.h"
+#include "ports/port.h"
 
 enum {
   BULK = 64,           /* pages of a block that makes no other pages go */
@@ -125,6 +126,25 @@ static struct page *take(size_t pages, size_t spare) {
   return run;
 }
 
+/* Are there unwiped pages among these? From here on there are none. */
+static bool take_unwiped(struct page *page, size_t pages) {
+  unsigned any = 0;
+  for (size_t i = 0; i < pages; i++) {
+    any |= page[i].unwiped;
+    page[i].unwiped = 0;
+  }
+  return any;
+}
+
+/* A large object is not written all over at once, and may never be. */
+static void wipe_for_large(struct page *page, size_t pages) {
+  for (size_t i = 0, n; i < pages; i += n + 1) {
+    for (n = 0; i + n < pages && page[i + n].unwiped; n++) page[i + n].unwiped = 0;
+    void *address = (void *)page_address(page + i);
+    if (n && !port_purge(address, n * HEAP_PAGE)) memset(address, 0, n * HEAP_PAGE);
+  }
+}
+
 /* A run of which so many pages were used and so many of the others are dirty. */
 static void give_back(struct page *run, size_t used, size_t dirty) {
   atomic_set(&counts.used, counts.used - used);
@@ -165,6 +185,7 @@ struct page *page_heap_span(unsigned class) {
   if (page) {
     size_t first = page_index(page);
     clear_descriptor(page);
+    page->unwiped = take_unwiped(page, c->span);
     page->purged_at = 0;
     page->class = (uint8_t) class;
     page->size = c->size;
@@ -193,6 +214,7 @@ void page_heap_release_span(struct page *page) {
   for (unsigned w = 0; w < page->words; w++) page_allocated(page)[w] = 0;
   atomic_set(&page->full, 0);
   counts.holes -= page->purged;
+  for (size_t i = 1; i < page->run; i++) page[i].unwiped = page->unwiped;
   give_back(page, page->run, 0);
   lock_release(&state.lock);
 }
@@ -248,6 +270,7 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
   lock_acquire(&state.lock);
   struct page *page = take(pages + extra, 0);
   if (page) {
+    wipe_for_large(page, pages + extra);
     if (extra) {
       size_t ahead = (round_up(page_address(page), alignment) - page_address(page)) / HEAP_PAGE;
       free_runs_split(page, ahead + pages);
@@ -288,6 +311,7 @@ struct page *page_heap_large_growing(size_t bytes) {
   struct page *page = take(pages, spare);
   if (!page && spare) page = take(pages, 0);
   if (page) {
+    wipe_for_large(page, page->run);
     page->dirty = free_runs_dirty_part(page, page->run - pages);
     state.spare_dirty += page->dirty;
     set_up_large(page, bytes);
@@ -330,6 +354,7 @@ static bool extend_large(struct page *page, size_t pages) {
   if (end < heap.top && behind->free && behind->run >= more) {
     free_runs_remove(behind);
     free_runs_split(behind, more);
+    wipe_for_large(behind, more);
     if (UNLIKELY(state.purged)) note_wanted(more - behind->dirty);
   } else if (end == heap.top && more <= heap.page_limit - heap.top &&
              heap_commit(heap.top + more)) {

@@ -42,10 +42,26 @@ static struct page *fresh_page(struct mutator *mutator, unsigned class) {
   page = page_heap_span(class);
   if (!page) return NULL;
   uint32_t colour = (uint32_t)(page_index(page) * COLOUR & COLOUR_MASK) / (uint32_t)page->size;
-  page->scan = (uint16_t)(colour / 64);
-  page->skip = (uint16_t)(colour % 64);
+  page->scan = (uint8_t)(colour / 64);
+  page->skip = (uint8_t)(colour % 64);
   __atomic_store_n(&page->owner, mutator, __ATOMIC_RELEASE);
   return page;
+}
+
+/* The sweep leaves this to us where a page was nothing but garbage: what is wiped just before it is
+   used goes through the cache once. Cells that are freed meanwhile are not garbage. */
+static void wipe_free_cells(struct page *page) {
+  page->unwiped = 0;
+  uint64_t *allocated = page_allocated(page);
+  size_t size = page->size;
+  for (unsigned w = 0; w < page->words; w++) {
+    uintptr_t cells = page_address(page) + (uintptr_t)w * 64 * size;
+    uint64_t free = ~atomic_get(&allocated[w]);
+    if (free == ~0ull) memset((void *)cells, 0, 64 * size);
+    else
+      for (; free; free &= free - 1)
+        memset((void *)(cells + (uintptr_t)__builtin_ctzll(free) * size), 0, size);
+  }
 }
 
 /* The current page is scanned to its end: start over when an eighth of it is free again, else set
@@ -81,7 +97,10 @@ static struct page *next_page(struct mutator *mutator, unsigned class) {
     page = fresh_page(mutator, class);
     if (page) page_sweep_if_due(page);
   }
-  if (page) page_heap_fill_holes(page);
+  if (page) {
+    page_heap_fill_holes(page);
+    if (page->unwiped) wipe_free_cells(page);
+  }
   return mutator->current[class] = page;
 }
 

@@ -207,6 +207,82 @@ Test(sweep, or_poison) {
   fill_and_sweep((struct sweep_policy){.live = true, .poison = true}, 0xdb);
 }
 
+/* Cells of up to 64 bytes are claimed several at a time. */
+Test(sweep, each_small_cell_meets_its_own_fate) {
+  enum { COUNT = 9000 };
+  static uint8_t *objects[COUNT], fates[COUNT]; /* 0 dead, 1 reached, 2 dead, yet freed */
+  static const size_t sizes[] = {1, 17, 33, 49, 65, 100};
+  uint64_t seed = 71;
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    for (int round = 0; round < 4; round++) {
+      for (int i = 0; i < COUNT; i++) {
+        objects[i] = make(sizes[s], 0);
+        memset(objects[i], 0x33, sizes[s]);
+        size_t of = (size_t)round * 30; /* all dead at first, then fewer */
+        fates[i] = unit_below(&seed, 100) < of ? 1 : unit_below(&seed, 50) == 0 ? 2 : 0;
+        if (fates[i] == 1) set_marked(objects[i]);
+      }
+      sweep_flip(&take_all);
+      for (int i = 0; i < COUNT; i++)
+        if (fates[i] == 2) cr_assert_eq(release(objects[i]), RELEASED);
+      sweep_rest();
+      for (int i = 0; i < COUNT; i++) {
+        cr_assert_eq(unit_is_live(objects[i]), fates[i] == 1, "%d of size %zu", i, sizes[s]);
+        if (fates[i] == 0) cr_assert(!is_allocated(objects[i]), "%d of size %zu", i, sizes[s]);
+        if (fates[i] == 1) cr_assert(*objects[i] == 0x33 && objects[i][sizes[s] - 1] == 0x33);
+        if (fates[i] == 1) release(objects[i]);
+      }
+      expect_no_marks();
+    }
+  }
+}
+
+static size_t unwiped_pages(void) {
+  size_t count = 0;
+  for (size_t i = 1; i < heap.top; i++) count += heap.pages[i].unwiped;
+  return count;
+}
+
+static void leave_unwiped_pages(size_t size) {
+  for (int i = 0; i < 40000; i++) memset(make(size, 0), 0x33, size);
+  sweep_flip(&take_all);
+  sweep_rest();
+  cr_assert_gt(unwiped_pages(), 5);
+}
+
+Test(sweep, pages_of_nothing_but_garbage_are_wiped_before_they_are_used_again) {
+  static const size_t sizes[] = {20, 100, 2000};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    leave_unwiped_pages(30);
+    size_t used = page_heap_counts.used;
+    for (int i = 0; i < 5000; i++) {
+      uint8_t *object = make(sizes[s], 0);
+      for (size_t b = 0; b < sizes[s]; b++) cr_assert_eq(object[b], 0);
+      memset(object, 0x33, sizes[s]);
+    }
+    cr_assert_gt(page_heap_counts.used, used);
+  }
+}
+
+Test(sweep, a_large_object_holds_no_garbage_either) {
+  for (int round = 0; round < 3; round++) {
+    leave_unwiped_pages(30);
+    uint8_t *object = round ? make(300000, 0) : allocate_growing(300000);
+    for (size_t b = 0; b < 300000; b++) cr_assert_eq(object[b], 0);
+    struct cell cell;
+    cr_assert(cell_of((uintptr_t)object, &cell));
+    if (resize_in_place(&cell, 500000))
+      for (size_t b = 0; b < 500000; b++) cr_assert_eq(object[b], 0);
+    memset(object, 0x33, 300000);
+  }
+}
+
+Test(sweep, what_is_unwiped_and_given_back_is_not_wiped_once_more) {
+  leave_unwiped_pages(30);
+  page_heap_purge(0);
+  cr_expect_eq(unwiped_pages(), 0);
+}
+
 static int condemned_times[3];
 static void note_condemned(uintptr_t address, size_t size, enum condemned condemned) {
   cr_assert(address % GRANULE == 0 && size >= 16);

@@ -325,6 +325,34 @@ Test(page_heap, memory_that_is_wanted_again_each_time_stays) {
   cr_expect(rounds_of_a_peak(1) > 0, "and that begins anew");
 }
 
+Test(page_heap, what_is_to_be_filled_before_the_next_collection_stays) {
+  bool zero;
+  struct page *page[20];
+  for (int i = 0; i < 20; i++) page[i] = unit_large(50, GRANULE, &zero);
+  page_heap_expect(5000);
+  for (int i = 0; i < 20; i++) page_heap_release_large(page[i]);
+  cr_expect_eq(page_heap_counts.dirty_free, 1000);
+  for (int i = 0; i < 20; i++) page[i] = unit_large(50, GRANULE, &zero);
+  page_heap_expect(500); /* and what the slack adds, but no more */
+  for (int i = 0; i < 20; i++) page_heap_release_large(page[i]);
+  cr_expect_geq(page_heap_counts.dirty_free, 450);
+  cr_expect_leq(page_heap_counts.dirty_free, 532);
+  const uint64_t second = 1000000000;
+  for (unsigned i = 1; i < 4; i++) page_heap_decay(i * (second + 1));
+  cr_expect_eq(page_heap_counts.dirty_free, 0, "unless it is not");
+}
+
+Test(page_heap, no_more_is_expected_than_was_ever_resident) {
+  bool zero;
+  struct page *page = unit_large(100, GRANULE, &zero);
+  page_heap_expect(5000);
+  page_heap_release_large(page);
+  cr_expect_eq(page_heap_counts.dirty_free, 100);
+  page = unit_large(1000, GRANULE, &zero);
+  page_heap_release_large(page);
+  cr_expect_leq(page_heap_counts.dirty_free, 100);
+}
+
 /* 200 dirty pages that stay because they were wanted again, in runs of 4, of 400 that were resident
    at most. */
 static void leave_short_dirty_runs(void) {
