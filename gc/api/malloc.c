@@ -14,6 +14,7 @@
 #include "api/background.h"
 #include "api/libraries.h"
 #include "api/next.h"
+#include "api/reclaim.h"
 #include "api/start.h"
 #include "base/option.h"
 #include "base/remedy.h"
@@ -244,6 +245,11 @@ static FAST NOINLINE void *make_quickly(size_t alignment, size_t size, uintptr_t
   return LIKELY(object != NULL) ? object : make(alignment, size, NULL, caller);
 }
 
+/* Exchanged: a mark may settle that it is suspected, or is no more. */
+static void set_leaf(void *object) {
+  __atomic_fetch_or(state_at((uintptr_t)object), STATE_LEAF, __ATOMIC_RELAXED);
+}
+
 /* Moves an object's contents to a new one. Both are live until the contents are over, so that a
    collection in between finds what they point to. */
 static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t caller) {
@@ -258,8 +264,9 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
       ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves)) &&
       port_move_pages(pointer, target, cell->page->size);
   if (!pages) memcpy(target, pointer, size_min(old, size));
-  if (UNLIKELY(atomic_get(state_at((uintptr_t)pointer)) & STATE_PINNED))
-    pin_object((uintptr_t)target);
+  uint8_t state = atomic_get(state_at((uintptr_t)pointer));
+  if (UNLIKELY(state & STATE_PINNED)) pin_object((uintptr_t)target);
+  if (UNLIKELY(state_is_leaf(state))) set_leaf(target);
   free(pointer);
   return target;
 }
@@ -286,6 +293,12 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
   if (size <= usable && (size >= usable / 2 || usable < 64)) return pointer;
   if (resize_in_place(&cell, size)) return pointer;
   return move(pointer, &cell, size, caller);
+}
+
+EXPORT void *reclaim_malloc_leaf(size_t size) {
+  void *object = make_quickly(GRANULE, size, CALLER);
+  if (object) set_leaf(object);
+  return object;
 }
 
 static NOINLINE void *realloc_slowly(void *pointer, size_t size) {

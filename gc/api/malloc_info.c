@@ -131,6 +131,7 @@ EXPORT int mallopt(int parameter, int value) {
  * --------------------------------------------------------------------------------------- */
 
 EXPORT void reclaim_collect(void) { cycle_run(CYCLE_REQUEST, true); }
+EXPORT int reclaim_trim(void) { return malloc_trim(0); }
 EXPORT void reclaim_disable(void) { cycle_disable(); }
 EXPORT void reclaim_enable(void) { cycle_enable(); }
 

@@ -35,6 +35,19 @@ int reclaim_add_root(const void *address, size_t size);
    EINVAL when there is none. */
 int reclaim_remove_root(const void *address, size_t size);
 
+/* malloc for a block that will never hold a pointer to another: numbers, text, pixels. Collections
+   do not search it, so a large one costs them nothing, and no number in it is taken for an address.
+   It is freed, or reclaimed when nothing points to it, and resized as any block is; what realloc
+   makes of it is searched no more than it was. size in bytes; the block is the caller's. NULL
+   with errno ENOMEM. Where what is known of a block is lost, as when a test mode (check=) found it
+   in use after all, it is searched again. Async-signal-safe as malloc is under Reclaim. */
+void *reclaim_malloc_leaf(size_t size);
+
+/* Gives the memory of free blocks back to the kernel at once, which otherwise takes up to a second:
+   that of all free pages, and of the calling thread's that are partly in use. Returns 1 when
+   anything was given back, else 0, as malloc_trim(0). Not for signal handlers. */
+int reclaim_trim(void);
+
 struct reclaim_stats {
   uint64_t cycles;          /* collections completed */
   uint64_t skipped;         /* collections given up, see the log for the reasons */

@@ -427,10 +427,11 @@ static COLD void scan_portion(struct marker *w, object object) {
   else if (presence.whole) push_parts(w, at, size_min(at + PIECE, end), end, SLICE, CLASS_SLICE);
 }
 
-static COLD void scan_large(struct marker *w, object object) {
+static COLD void scan_large(struct marker *w, object object, bool leaf) {
   uintptr_t address = object_address(object);
   size_t size = object_page(object)->size;
   w->counts.bytes += size;
+  if (leaf) return;
   if (size < PRESENCE_FILTER) scan_part(w, address, size);
   else push_parts(w, address, address + size, address + size, PIECE, CLASS_PIECE);
 }
@@ -443,17 +444,20 @@ static inline __attribute__((always_inline)) void scan_object(struct marker *w, 
     return;
   }
   uint8_t state = heap.state[object >> 8];
+  bool leaf = false;
   if (UNLIKELY(state != STATE_LIVE)) {
     if (state == STATE_NONE) return; /* waits in a buffer, or is being made */
+    leaf = state_is_leaf(state);
     if ((state & STATE_LIVE) && state_suspected(state)) clear_suspicion(object >> 8, state);
   }
   w->counts.objects++;
   if (UNLIKELY(class == CLASS_LARGE)) {
-    scan_large(w, object);
+    scan_large(w, object, leaf);
     return;
   }
   size_t size = size_classes[class].size;
   w->counts.bytes += size;
+  if (UNLIKELY(leaf)) return;
   if (UNLIKELY(m.protected_count)) scan_part(w, address, size);
   else if (size <= LINE && LIKELY(m.stride >= 4)) scan_small(w, address, size);
   else scan(w, address, address + size);

@@ -35,6 +35,7 @@ enum state {
   STATE_DROPPED = 4,      /* with LIVE: its free() was dropped by the leak injector */
   STATE_CONDEMNED = 8,    /* with LIVE: found unreachable under check=condemn */
   STATE_QUARANTINED = 16, /* freed under free=quarantine */
+  STATE_LEAF = 16,        /* with LIVE: holds no pointers, see reclaim_malloc_leaf */
   STATE_DEAD = 32,        /* instead of LIVE: waits for its sweep. No fast path takes it, so what a
                              program frees after all is not handed out and then swept */
   STATE_SUSPECT = 32,     /* with LIVE: one of up to seven marks in a row that did not reach it. No
@@ -44,6 +45,9 @@ enum state {
 
 static inline bool state_is_dead(uint8_t state) {
   return (state & (STATE_LIVE | STATE_DEAD)) == STATE_DEAD;
+}
+static inline bool state_is_leaf(uint8_t state) {
+  return (state & (STATE_LIVE | STATE_LEAF)) == (STATE_LIVE | STATE_LEAF);
 }
 static inline unsigned state_suspected(uint8_t state) { /* a live object's */
   return (state & STATE_SUSPECT_MASK) / STATE_SUSPECT;

@@ -92,6 +92,18 @@ Test(family, bad_frees_abort, .timeout = 60) {
   }
 }
 
+static void leaf(const char *what, const char *options) {
+  struct run run = run_collected(options, 60, "leaf", what, NULL);
+  cr_assert_str_eq(run.output, "ran on\n", "%s", run_describe(&run));
+  run_discard(&run);
+}
+
+Test(leaf, is_not_searched, .timeout = 90) { leaf("lost", ""); }
+Test(leaf, is_not_searched_when_it_has_been_resized, .timeout = 90) { leaf("resized", ""); }
+Test(leaf, lives_as_any_block, .timeout = 90) { leaf("kept", ""); }
+Test(leaf, lives_as_any_block_under_ignore, .timeout = 90) { leaf("kept", "free=ignore"); }
+Test(leaf, is_freed_once, .timeout = 90) { leaf("bad", "errors=ignore"); }
+
 /* The condemn oracle can find: a pointer hidden by the program, and the block used after all. */
 static void finds(const char *use) {
   struct run run = run_collected("check=condemn", 30, "hidden", use, NULL);

@@ -112,6 +112,25 @@ Test(mark, a_pointer_one_past_the_end_counts_for_its_object_alone) {
   }
 }
 
+Test(mark, leaves_are_reached_and_not_searched) {
+  static const size_t sizes[] = {16, 24, 100, 1000, 5000, 32767, 40000, 300000, 3000000};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    void **leaf = make(sizes[i]), **object = make(sizes[i]), *roots[2] = {leaf, object};
+    leaf[0] = make(50);
+    leaf[sizes[i] / 8 - 1] = make(50);
+    object[0] = make(50);
+    object[sizes[i] / 8 - 1] = make(50);
+    void *kept = object[0], *lost = leaf[0];
+    *state_at((uintptr_t)leaf) |= STATE_LEAF;
+    struct mark_counts counts = mark_from(roots, sizeof roots, 8);
+    cr_expect_eq(counts.objects, 4, "size %zu", sizes[i]);
+    cr_expect(is_marked(leaf) && is_marked(kept) && !is_marked(lost), "size %zu", sizes[i]);
+    struct cell cell = {0};
+    cell_of((uintptr_t)leaf, &cell);
+    cr_expect_eq(counts.bytes, 2 * cell.page->size + 2 * 64, "size %zu", sizes[i]);
+  }
+}
+
 Test(mark, cycles_end) {
   void **a = make(16), **b = make(100), **self_made = make(50), *roots[2] = {a, self_made};
   a[0] = b;
