@@ -24,6 +24,7 @@
 #include "mutator/allocate.h"
 #include "mutator/pages.h"
 #include "mutator/pin.h"
+#include "mutator/quarantine.h"
 #include "ports/port.h"
 #include "report/report.h"
 #include "report/site.h"
@@ -159,16 +160,6 @@ static bool drop(const struct cell *cell) {
   return true;
 }
 
-/* free() under quarantine: the object stays until a mark finds no pointer to it. */
-static bool quarantine(const struct cell *cell) {
-  uint8_t *state = state_at(cell->address), old = atomic_get(state);
-  while (old & STATE_LIVE)
-    if (__atomic_compare_exchange_n(state, &old, STATE_QUARANTINED, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_RELAXED))
-      return true;
-  return false;
-}
-
 /* Does a live object begin at pointer? One that the collector had given up, condemned or not yet
    swept, is in use after all: that is told, and mended. */
 static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_t caller) {
@@ -202,6 +193,8 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
   }
   if (options.free_policy == FREE_QUARANTINE) {
     if (!quarantine(&cell)) bad_pointer(by, pointer);
+    else if (UNLIKELY(options.zero) && cell.page->class != CLASS_LARGE)
+      memset(pointer, 0, cell_usable(&cell));
     return;
   }
   if (UNLIKELY(options.zero)) memset(pointer, 0, cell_usable(&cell));
@@ -211,8 +204,20 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
     background_attention();
 }
 
+/* All there is to do for most objects when free() does not free. */
+static inline bool free_quickly(void *pointer) {
+  switch (heap.free_quickly) {
+  case FREE_QUARANTINE: return quarantine_fast(pointer);
+  case FREE_IGNORE: {
+    const uint8_t *state = state_if_ours(pointer);
+    return state && atomic_get(state) == STATE_LIVE;
+  }
+  default: return false;
+  }
+}
+
 static NOINLINE void free_slowly(void *pointer) {
-  if (!pointer) return;
+  if (free_quickly(pointer) || !pointer) return;
   int error = errno;
   if (heap_holds((uintptr_t)pointer)) give_up(pointer, "free", CALLER);
   else free_foreign(pointer);

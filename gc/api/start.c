@@ -59,6 +59,7 @@ static bool set_up_heap(void) {
   heap.free_slowly = options.free_policy != FREE_TRUST;
   thread_instrumented =
       options.check != CHECK_OFF || options.collect_every || options.drop_free || options.zero;
+  heap.free_quickly = !thread_instrumented ? options.free_policy : FREE_TRUST;
   mutator_init();
   return true;
 }

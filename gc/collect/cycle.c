@@ -208,7 +208,7 @@ static void run(void *unused) {
   size_t left = filled - size_min(swept.dead_bytes / HEAP_PAGE, filled);
   if (event->given_up) pace_skipped(end);
   else pace_done(left, event->live, swept.dead_bytes, swept.suspect_bytes, end);
-  size_t unfilled = page_heap_counts.used - size_min(page_heap_filled(), page_heap_counts.used);
+  size_t unfilled = page_heap_used() - size_min(page_heap_filled(), page_heap_used());
   page_heap_expect(pace.due_pages + unfilled);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
   if (!event->given_up) { /* else a thread that is held may hold their locks */

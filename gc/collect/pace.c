@@ -5,7 +5,7 @@
 #include "base/remedy.h"
 #include "mutator/pages.h"
 
-enum { LEAST_STEP = 32 << 20, IDLE_STEP = 1 << 20, LARGEST_BACK_OFF = 3, EMPTIED_SHARE = 50 };
+enum { LEAST_STEP = 32 << 20, IDLE_STEP = 1 << 20, LARGEST_BACK_OFF = 3, EMPTIED_PARTS = 50 };
 
 struct pace pace = {.due_pages = SIZE_MAX,
                     .overdue_pages = SIZE_MAX,
@@ -15,7 +15,7 @@ struct pace pace = {.due_pages = SIZE_MAX,
 /* `step`: bytes to grow by before the next cycle, from so many heap pages; `least`: the same where
    the limit is near. */
 static void set(size_t step, size_t least, size_t from) {
-  size_t filled = page_heap_filled(), used = page_heap_counts.used;
+  size_t filled = page_heap_filled(), used = page_heap_used();
   size_t grown = step / HEAP_PAGE, limit = SIZE_MAX;
   if (options.limit) { /* leave a quarter of what room is left */
     size_t most = options.limit / HEAP_PAGE, room = most > used ? most - used : 0;
@@ -57,6 +57,6 @@ bool pace_idle_due(uint64_t now) {
   uint64_t idle = now - pace.last;
   if (pace_attention_due() && idle >= (uint64_t)options.idle * 1000000000u) return true;
   if (!atomic_get(&mutator_pages_emptied)) return false;
-  uint64_t parts = idle / EMPTIED_SHARE, pages = page_heap_filled();
+  uint64_t parts = idle / EMPTIED_PARTS, pages = page_heap_filled();
   return parts >= pace.took || parts * pace.took_pages >= pace.took * pages;
 }

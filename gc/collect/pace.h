@@ -40,7 +40,7 @@ HIDDEN void pace_skipped(uint64_t now);
 
 static inline bool pace_cycle_due(void) {
   return UNLIKELY(page_heap_filled() >= atomic_get(&pace.due_pages)) ||
-         UNLIKELY(atomic_get(&page_heap_counts.used) >= atomic_get(&pace.limit_pages));
+         UNLIKELY(page_heap_used() >= atomic_get(&pace.limit_pages));
 }
 static inline bool pace_overdue(void) {
   return page_heap_filled() >= atomic_get(&pace.overdue_pages);

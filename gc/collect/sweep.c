@@ -19,7 +19,10 @@
 #include "mutator/pages.h"
 #include "ports/port.h"
 
-enum { FETCHED_AHEAD = 4 }; /* heap pages; what lies behind the last may be fetched in vain */
+enum {
+  FETCHED_AHEAD = 4, /* heap pages; what lies behind the last may be fetched in vain */
+  LARGE_TO_PURGE = 1 << 20,
+};
 
 void (*sweep_condemned)(uintptr_t address, size_t size, enum condemned condemned);
 
@@ -190,10 +193,11 @@ static void wipe(uintptr_t address, size_t size) {
   for (size_t i = 0; i < size / GRANULE; i++) at[i] = (struct granule){{0, 0}};
 }
 
+/* What the program freed itself is no worse than what free() hands out at once: it is not wiped. */
 static void clear(uintptr_t address, size_t size, bool later) {
   if (later) return;
   if (UNLIKELY(state.policy.poison)) memset((void *)address, 0xdb, size);
-  else wipe(address, size);
+  else if (state.policy.live || options.zero) wipe(address, size);
 }
 
 /* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */
@@ -276,14 +280,26 @@ static bool is_all_garbage(const struct page *page) {
   return true;
 }
 
+static bool wipes_later(void) {
+  return state.policy.live && !state.policy.poison && !options.zero && !WITHOUT(wipe_dead);
+}
+
+/* What is large goes back to the kernel, what is less is wiped by whoever gets it. */
+static void sweep_large(struct page *page) {
+  bool dead = page_marked(page)[0] & 1, later = wipes_later();
+  page_marked(page)[0] = 0;
+  if (!dead || !take_dead(page_address(page), page->size, later)) return;
+  if (page->purged || (later && page->size >= LARGE_TO_PURGE)) page_heap_empty_large(page);
+  if (later) page->unwiped = !page->purged;
+  page_heap_release_large(page);
+}
+
 static void sweep_claimed(struct page *page) {
-  uint64_t *marked = page_marked(page);
   if (page->class == CLASS_LARGE) {
-    bool dead = marked[0] & 1;
-    marked[0] = 0;
-    if (dead && take_dead(page_address(page), page->size, false)) page_heap_release_large(page);
+    sweep_large(page);
     return;
   }
+  uint64_t *marked = page_marked(page);
   /* Wiped by whoever fills the page, where that will be done (mutator.c): if it is handed out under
      our eyes it may not be, which harms nobody. */
   bool later =

@@ -99,6 +99,7 @@ struct heap {
   uint64_t (*marked)[PAGE_WORDS];
 
   bool free_slowly;       /* free= is not trust: set before the first page is handed out */
+  unsigned free_quickly;  /* that policy, if nothing else is to be done at a free() */
   size_t page_limit;      /* heap pages in the reservation */
   size_t committed_pages; /* readable and writable; page heap's lock */
   size_t top;             /* pages handed out so far, from below; page heap's lock */

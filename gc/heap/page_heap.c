@@ -8,6 +8,7 @@
 #include "ports/port.h"
 
 enum {
+  PAGES_TO_PURGE = 16, /* garbage of fewer pages is wiped where they are wanted again */
   BULK = 64,           /* pages of a block that makes no other pages go */
   LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
   DIRTY_PART = 8,      /* ... so large a part of what is */
@@ -80,7 +81,9 @@ static size_t purge_to(size_t keep) {
 }
 
 /* Pages' worth of memory behind what is in use. */
-static size_t backed(void) { return counts.used + state.spare_dirty - counts.holes / KERNEL_PAGES; }
+static size_t backed(void) {
+  return counts.used + state.spare_dirty - counts.emptied - counts.holes / KERNEL_PAGES;
+}
 
 /* Free pages that are likely to be taken before the next collection. */
 static size_t expected(void) { return state.expected - size_min(state.expected, counts.used); }
@@ -136,21 +139,22 @@ static bool take_unwiped(struct page *page, size_t pages) {
   return any;
 }
 
-/* A large object is not written all over at once, and may never be. */
+/* Much of a large object may never be written, and little costs less wiped than faulted in. */
 static void wipe_for_large(struct page *page, size_t pages) {
   for (size_t i = 0, n; i < pages; i += n + 1) {
     for (n = 0; i + n < pages && page[i + n].unwiped; n++) page[i + n].unwiped = 0;
     void *address = (void *)page_address(page + i);
-    if (n && !port_purge(address, n * HEAP_PAGE)) memset(address, 0, n * HEAP_PAGE);
+    if (n && (n < PAGES_TO_PURGE || !port_purge(address, n * HEAP_PAGE)))
+      memset(address, 0, n * HEAP_PAGE);
   }
 }
 
-/* A run of which so many pages were used and so many of the others are dirty. */
-static void give_back(struct page *run, size_t used, size_t dirty) {
+/* A run of which so many pages were used, and how many of those and of the others are dirty. */
+static void give_back(struct page *run, size_t used, size_t used_dirty, size_t spare_dirty) {
   atomic_set(&counts.used, counts.used - used);
   state.spare -= run->run - used;
-  state.spare_dirty -= dirty;
-  run->dirty = (uint32_t)(used + dirty);
+  state.spare_dirty -= spare_dirty;
+  run->dirty = (uint32_t)(used_dirty + spare_dirty);
   free_runs_add(run);
   size_t limit = dirty_limit(), before = counts.dirty_free;
   if (before <= limit) return;
@@ -215,7 +219,7 @@ void page_heap_release_span(struct page *page) {
   atomic_set(&page->full, 0);
   counts.holes -= page->purged;
   for (size_t i = 1; i < page->run; i++) page[i].unwiped = page->unwiped;
-  give_back(page, page->run, 0);
+  give_back(page, page->run, page->run, 0);
   lock_release(&state.lock);
 }
 
@@ -332,7 +336,21 @@ void page_heap_release_large(struct page *page) {
   forget(page);
   page_allocated(page)[0] = 0;
   page_heap_forget_sweep(page);
-  give_back(page, pages, page->dirty);
+  bool clean = page->purged;
+  if (clean) atomic_set(&counts.emptied, counts.emptied - pages);
+  for (size_t i = 1; i < pages; i++) page[i].unwiped = page->unwiped;
+  give_back(page, pages, clean ? 0 : pages, page->dirty);
+  lock_release(&state.lock);
+}
+
+void page_heap_empty_large(struct page *page) {
+  size_t pages = pages_for(page->size);
+  if (!port_purge((void *)page_address(page), page->run * HEAP_PAGE)) return;
+  lock_acquire(&state.lock);
+  state.spare_dirty -= page->dirty;
+  page->dirty = 0;
+  if (!page->purged) atomic_set(&counts.emptied, counts.emptied + pages);
+  page->purged = 1;
   lock_release(&state.lock);
 }
 
@@ -343,7 +361,7 @@ static void cut_large(struct page *page, size_t old, size_t pages) {
   page->run = (uint32_t)pages;
   forget(rest);
   atomic_set(&counts.large, counts.large - (old - pages));
-  give_back(rest, old - pages, page->dirty);
+  give_back(rest, old - pages, old - pages, page->dirty);
   page->dirty = 0;
 }
 

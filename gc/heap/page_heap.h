@@ -17,6 +17,7 @@ struct page_heap_counts {
   size_t used;       /* in spans and large objects */
   size_t dirty_free; /* free, but still backed by memory as far as we know */
   size_t large;      /* of used: in large objects */
+  size_t emptied;    /* of large: in objects whose memory was given back (page_heap_empty_large) */
   size_t peak;       /* the most ever used */
   size_t holes;      /* kernel pages, not heap pages: given back inside of spans in use */
   size_t cell_bytes; /* taken out of spans less put back, those waiting in buffers included:
@@ -24,10 +25,21 @@ struct page_heap_counts {
 };
 extern HIDDEN struct page_heap_counts page_heap_counts;
 
-/* Heap pages' worth of memory in objects and in buffers. What `used` has above that are free cells
-   in pages of which others are taken: a program fills them without taking another page. */
+/* Of emptied objects this part counts as filled: they hold no memory, yet addresses and tables. */
+enum { EMPTIED_SHARE = 16 };
+static inline size_t page_heap_ghosts(void) {
+  size_t emptied = atomic_get(&page_heap_counts.emptied);
+  return emptied - emptied / EMPTIED_SHARE;
+}
+/* Heap pages in use, and those with memory behind them. */
+static inline size_t page_heap_used(void) {
+  return atomic_get(&page_heap_counts.used) - page_heap_ghosts();
+}
+/* Heap pages' worth of memory in objects and in buffers. What is used above that are free cells in
+   pages of which others are taken: a program fills them without taking another page. */
 static inline size_t page_heap_filled(void) {
-  return atomic_get(&page_heap_counts.cell_bytes) / HEAP_PAGE + atomic_get(&page_heap_counts.large);
+  size_t large = atomic_get(&page_heap_counts.large), ghosts = page_heap_ghosts();
+  return atomic_get(&page_heap_counts.cell_bytes) / HEAP_PAGE + large - size_min(ghosts, large);
 }
 
 /* A span for cells of a class: descriptor and tables set up, no owner, its allocated bits all
@@ -48,6 +60,9 @@ HIDDEN struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero);
    not counted as used: its run is longer than its size tells, and its cell takes all of it. */
 HIDDEN struct page *page_heap_large_growing(size_t bytes);
 HIDDEN void page_heap_release_large(struct page *page);
+/* Gives the memory of an object that stays to the kernel: it reads as zeros from now on. Nothing
+   where the kernel does not take it. */
+HIDDEN void page_heap_empty_large(struct page *page);
 /* A large object that is not live any more and stays with its owner: it was found dead, perhaps,
    yet freed by the program, which had hidden its pointer. */
 HIDDEN void page_heap_forget_sweep(struct page *page);

@@ -1,6 +1,7 @@
 /* allocate.c: see allocate.h. */
 #include "mutator/allocate.h"
 
+#include "base/option.h"
 #include "heap/page_heap.h"
 #include "mutator/large.h"
 #include "mutator/orphans.h"
@@ -130,6 +131,8 @@ enum release_result release(void *pointer) {
 
 bool resize_in_place(const struct cell *cell, size_t size) {
   if (cell->page->class != CLASS_LARGE || size >= heap.page_limit * HEAP_PAGE) return false;
+  /* Words may point to what would be cut off: it is quarantined with all of the old object. */
+  if (options.free_policy == FREE_QUARANTINE && size + 1 < cell->page->size) return false;
   return size >= SMALL_LIMIT && page_heap_resize_large(cell->page, size + 1);
 }
 

@@ -170,7 +170,7 @@ static void purge_holes(struct page *page, unsigned free) {
 
 /* Heap pages' worth of free cells in pages that are taken. */
 static size_t unfilled(void) {
-  size_t used = atomic_get(&page_heap_counts.used), filled = page_heap_filled();
+  size_t used = page_heap_used(), filled = page_heap_filled();
   return used > filled ? used - filled : 0;
 }
 

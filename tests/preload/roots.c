@@ -22,12 +22,29 @@ static void hold(const char *name, const char *options) {
   run_discard(&run);
 }
 
-#define CASE(identifier, name)                                                                     \
+/* The pointer dangles: the block has been freed. */
+static void hold_freed(const char *name) {
+  struct command command = {.argv = {"roots", name},
+                            .options = "free=quarantine",
+                            .environment = {"BLOCKS_ARE_FREED=1"},
+                            .seconds = 40};
+  struct run run = run_command(&command);
+  if (run.status >> 8 == 77) cr_skip_test("%s", run.errors);
+  expect_success(&run);
+  expect_cycles(&run, 4);
+  expect_few_skipped(&run, 5);
+  run_discard(&run);
+}
+
+#define CASE_OF_LIVE(identifier, name)                                                             \
   Test(roots, identifier, .timeout = 90) { hold(name, ""); }                                       \
   Test(roots_baseline, identifier, .timeout = 90) { hold(name, "kernel=baseline"); }
+#define CASE(identifier, name)                                                                     \
+  CASE_OF_LIVE(identifier, name)                                                                   \
+  Test(roots_quarantined, identifier, .timeout = 90) { hold_freed(name); }
 
 /* The control first: what nothing refers to comes back. */
-CASE(none, "none")
+CASE_OF_LIVE(none, "none")
 
 CASE(data, "data")
 CASE(bss, "bss")
@@ -35,7 +52,7 @@ CASE(tls, "tls")
 CASE(stack, "stack")
 CASE(heap, "heap")
 CASE(arguments, "arguments")
-CASE(environment, "environment")
+CASE_OF_LIVE(environment, "environment") /* getenv reads it */
 CASE(stream, "stream")
 
 CASE(own_registers, "own-registers")
@@ -78,6 +95,16 @@ CASE(half_alignment, "half-alignment")
 CASE(coroutine, "coroutine")
 CASE(malloced_stack, "malloced-stack")
 CASE(thread_malloced_stack, "thread-malloced-stack")
+
+/* The block is handed out again where free() frees. */
+Test(roots_quarantined, lost_when_it_is_freed_at_once, .timeout = 40) {
+  struct command command = {
+      .argv = {"roots", "data"}, .options = "", .environment = {"BLOCKS_ARE_FREED=1"}};
+  struct run run = run_command(&command);
+  cr_assert(run.status >> 8 == 1 && strstr(run.errors, "overwritten") != NULL, "%s",
+            run_describe(&run));
+  run_discard(&run);
+}
 
 /* Every case of the program is a test here. */
 Test(roots, all_listed, .timeout = 20) {

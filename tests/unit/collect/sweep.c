@@ -184,7 +184,7 @@ Test(sweep, injected_leaks_are_counted_when_they_come_back) {
 }
 
 static void fill_and_sweep(struct sweep_policy policy, uint8_t expected) {
-  static const size_t sizes[] = {10, 100, 5000, 100000};
+  static const size_t sizes[] = {10, 100, 5000, 2000000};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     uint8_t *dead = make(sizes[i], 0), *live = make(sizes[i], 0);
     memset(dead, 0x33, sizes[i]);

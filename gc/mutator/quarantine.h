@@ -1,0 +1,36 @@
+/* quarantine.h: what free() does under free=quarantine. The block stays as it is until a mark finds
+   no word that points to it, wherever such a word may lie; only then does the sweep hand its cell
+   out again. Nothing but the state byte changes, by one exchange, so that of two threads that free
+   a block at once one is told. MarkUs: Ainsworth and Jones, "MarkUs: drop-in use-after-free
+   prevention for low-level languages" (IEEE S&P 2020).
+
+   Any thread, signal handlers too. */
+#ifndef RECLAIM_QUARANTINE_H
+#define RECLAIM_QUARANTINE_H
+
+#include "heap/heap.h"
+
+/* Of a live object, large or not, whatever else is known of it. False: it is none (any more). */
+HIDDEN bool quarantine(const struct cell *cell);
+
+/* For an address of any kind of which nothing is known. The state byte is not zero only where an
+   object begins, so that no lookup of the cell is needed. NULL: not in the heap, or misaligned. */
+static inline uint8_t *state_if_ours(const void *pointer) {
+  uintptr_t offset = (uintptr_t)pointer - heap.base;
+  size_t granule = offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT); /* misaligned: huge */
+  if (UNLIKELY(granule >= heap.granules)) return NULL;
+  size_t number = granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT);
+  return LIKELY(number < atomic_get(&heap.committed_pages)) ? &heap.state[granule] : NULL;
+}
+
+/* The same as quarantine() for a small object that is live and nothing else. False: it is not. */
+static inline bool quarantine_fast(const void *pointer) {
+  uint8_t *state = state_if_ours(pointer), live = STATE_LIVE;
+  if (UNLIKELY(!state)) return false;
+  size_t number = ((uintptr_t)pointer - heap.base) >> HEAP_PAGE_SHIFT;
+  if (UNLIKELY(page_entry_class(heap.page_first[number]) == CLASS_LARGE)) return false;
+  return __atomic_compare_exchange_n(state, &live, STATE_QUARANTINED, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_RELAXED);
+}
+
+#endif

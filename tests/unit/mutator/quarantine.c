@@ -1,0 +1,107 @@
+/* quarantine.c: what free() does under free=quarantine: the state byte and the pages of large
+   objects. When the cells come back is for the sweep and the cycle to test. */
+#include "tests/unit/unit.h"
+
+#include <sys/mman.h>
+
+#include "mutator/quarantine.h"
+
+TestSuite(quarantine, .init = unit_start_heap, .timeout = 60);
+
+static void *make(size_t size) {
+  void *object = allocate(size, NULL);
+  cr_assert(object);
+  return memset(object, 0x33, size);
+}
+
+static uint8_t state_of(const void *object) { return *state_at((uintptr_t)object); }
+
+static bool quarantine_slowly(void *object) {
+  struct cell cell;
+  return cell_of((uintptr_t)object, &cell) && quarantine(&cell);
+}
+
+Test(quarantine, a_block_is_quarantined_once_and_stays_as_it_is) {
+  static const size_t sizes[] = {1, 40, 1000, 5000, 32767};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    for (int slowly = 0; slowly < 2; slowly++) {
+      uint8_t *object = make(sizes[s]);
+      cr_assert(slowly ? quarantine_slowly(object) : quarantine_fast(object));
+      cr_assert_eq(state_of(object), STATE_QUARANTINED);
+      cr_assert(!quarantine_fast(object) && !quarantine_slowly(object));
+      for (size_t b = 0; b < sizes[s]; b++) cr_assert_eq(object[b], 0x33);
+      for (int i = 0; i < 3000; i++) cr_assert_neq(make(sizes[s]), object);
+    }
+  }
+}
+
+Test(quarantine, what_is_no_plain_object_takes_the_long_way) {
+  char *object = make(100), *large = make(100000);
+  int local;
+  void *const others[] = {NULL,
+                          &local,
+                          object + 1,
+                          object + 16,
+                          large,
+                          (char *)heap.base,
+                          (char *)heap.base + heap.granules * GRANULE - GRANULE};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    cr_expect(!quarantine_fast(others[i]), "%zu", i);
+  *state_at((uintptr_t)object) = STATE_LIVE | STATE_PINNED;
+  cr_expect(!quarantine_fast(object));
+  cr_expect(quarantine_slowly(object));
+  cr_expect_eq(state_of(object), STATE_QUARANTINED, "and is pinned no more");
+}
+
+static size_t resident(const void *begin, size_t size) {
+  unsigned char present[1 << 12];
+  cr_assert(size / KERNEL_PAGE <= sizeof present);
+  cr_assert_eq(mincore((void *)begin, size, present), 0);
+  size_t count = 0;
+  for (size_t i = 0; i < size / KERNEL_PAGE; i++) count += present[i] & 1;
+  return count;
+}
+
+Test(quarantine, large_objects_give_their_memory_back_at_once) {
+  uint8_t *small = make(100000), *large = make(3000000);
+  struct cell cell;
+  cr_assert(cell_of((uintptr_t)large, &cell));
+  size_t pages = (cell.page->size + HEAP_PAGE - 1) / HEAP_PAGE, filled = page_heap_filled();
+  cr_assert(quarantine_slowly(small) && quarantine_slowly(large));
+  cr_expect_gt(resident(small, 98304), 20);
+  cr_expect_eq(resident(large, 3000000 / KERNEL_PAGE * KERNEL_PAGE), 0);
+  for (size_t b = 0; b < 3000000; b += 999) cr_assert_eq(large[b], 0);
+  cr_expect_eq(page_heap_counts.emptied, pages);
+  cr_expect_lt(page_heap_filled(), filled, "and do not hasten the next collection as much");
+  page_heap_release_large(cell.page);
+  cr_expect_eq(page_heap_counts.emptied, 0);
+  bool zero = false;
+  uint8_t *again = (uint8_t *)page_address(page_heap_large(3000000, GRANULE, &zero));
+  for (size_t b = 0; zero && b < 3000000; b += 999) cr_assert_eq(again[b], 0);
+}
+
+/* --- of two threads that free a block at once, one is told --------------------------------------
+ */
+
+enum { BLOCKS = 200000 };
+static void *blocks[BLOCKS];
+static int won;
+static pthread_barrier_t barrier;
+
+static void *race(void *unused) {
+  int mine = 0;
+  pthread_barrier_wait(&barrier);
+  for (int i = 0; i < BLOCKS; i++) mine += quarantine_fast(blocks[i]);
+  atomic_add(&won, mine);
+  return unused;
+}
+
+Test(quarantine, threads_that_race_win_each_block_once) {
+  for (int i = 0; i < BLOCKS; i++) blocks[i] = make(20);
+  pthread_t other;
+  pthread_barrier_init(&barrier, NULL, 2);
+  pthread_create(&other, NULL, race, NULL);
+  race(NULL);
+  pthread_join(other, NULL);
+  cr_expect_eq(won, BLOCKS);
+}
