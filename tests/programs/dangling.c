@@ -25,9 +25,10 @@ static char *volatile kept;     /* what realloc made of it */
 static void *volatile dangling; /* NULL where the only pointer lies elsewhere */
 static volatile size_t collided, made;
 
+/* Without the address itself, which a thread could leave on its stack. */
 static bool meets(const void *block, size_t length) {
-  uintptr_t address = (uintptr_t)block;
-  return address < ~hidden + (size - cut) && ~hidden < address + length;
+  uintptr_t ahead = ~(uintptr_t)block - hidden; /* the dangling block's address less this one's */
+  return ahead < length || -ahead < size - cut;
 }
 
 static void *make_one(void) { return aligned ? aligned_alloc(4096, size) : malloc(size); }
@@ -152,7 +153,7 @@ static void write_all_over(void) {
 NOINLINE static bool comes_again(void) {
   enum { MOST = 1 << 20 };
   static void *blocks[MOST];
-  size_t count = 0, most = ((size_t)128 << 20) / size;
+  size_t count = 0, most = ((size_t)(size > 100000 ? 4096 : 128) << 20) / size;
   bool again = false;
   while (count < most && count < MOST && !again) {
     blocks[count] = make_one();
