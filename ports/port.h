@@ -330,7 +330,8 @@ struct port_maps {
   struct port_range main_stack; /* result: the [stack] mapping */
   size_t text_length;           /* result */
   size_t mappings;              /* result: how many there are */
-  int pagemap, memory;          /* descriptors held between open and close */
+  uint64_t asking;     /* result: nanoseconds that visits spent asking which pages are present */
+  int pagemap, memory; /* descriptors held between open and close */
   bool scan_works, swapped;
   bool rings; /* result: io_uring is in use */
 };

@@ -117,7 +117,7 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
   failure = roots_failure(roots_mark(cycle.spilled, &roots));
   *marked = mark_end();
   roots_close();
-  event->roots = begin;
+  event->roots = begin + roots.asking; /* which goes on while roots are marked */
   event->root_bytes = roots.bytes;
   event->threads = roots.threads;
   event->mappings = roots.mappings;

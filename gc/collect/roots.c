@@ -185,7 +185,7 @@ enum roots_result roots_open(bool baseline) {
 }
 
 enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
-  state.counts = (struct roots_counts){0, state.maps.mappings, 1};
+  state.counts = (struct roots_counts){.mappings = state.maps.mappings, .threads = 1};
   state.unused_count = 0;
   size_t stopped;
   const struct stopped_thread *threads = world_threads(&stopped);
@@ -213,6 +213,7 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
   state.maps.visit = visit;
   enum port_maps_result result = WITHOUT(mappings) ? PORT_MAPS_OK : port_maps_visit(&state.maps);
   *counts = state.counts;
+  counts->asking = state.maps.asking;
   if (result != PORT_MAPS_OK || !mark_drain()) return ROOTS_UNREADABLE;
   return ROOTS_MARKED;
 }

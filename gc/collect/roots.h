@@ -20,7 +20,8 @@ enum roots_result {
 };
 
 struct roots_counts {
-  uint64_t bytes; /* scanned as roots */
+  uint64_t bytes;  /* scanned as roots */
+  uint64_t asking; /* nanoseconds spent asking the kernel which pages are present */
   size_t mappings;
   size_t threads; /* the collecting one included */
 };

@@ -114,6 +114,7 @@ enum port_maps_result port_maps_open(struct port_maps *maps) {
   maps->scan_works = maps->swapped = false;
   maps->rings = false;
   maps->mappings = maps->protected_count = 0;
+  maps->asking = 0;
   maps->main_stack = (struct port_range){0, 0};
   const char *list = WITHOUT(thread_self_maps) ? "/proc/self/maps" : "/proc/thread-self/maps";
   long length = port_read_file(list, maps->text, maps->text_size);
@@ -227,6 +228,14 @@ static long scan_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
   return count;
 }
 
+/* Reservations have many pages and next to none that hold anything. */
+enum { AT_ONCE = 16 };
+static bool any_holds(const uint64_t entries[AT_ONCE]) {
+  uint64_t any = 0;
+  for (int i = 0; i < AT_ONCE; i++) any |= entries[i];
+  return (any & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
+}
+
 /* The same by reading the pagemap, or by mincore, a window at a time. */
 static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
                        uintptr_t *stopped) {
@@ -247,6 +256,10 @@ static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
   long count = 0;
   for (size_t i = 0; i < pages; i++) {
     bool holds;
+    if (maps->pagemap >= 0 && i % AT_ONCE == 0 && i + AT_ONCE <= pages && !any_holds(entries + i)) {
+      i += AT_ONCE - 1;
+      continue;
+    }
     if (maps->pagemap >= 0)
       holds = (entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) &&
               (files || !(entries[i] & PAGEMAP_FILE));
@@ -306,6 +319,14 @@ static bool holds_own_pages(struct port_maps *maps, uintptr_t wanted) {
   return pages != NONE;
 }
 
+static long list_pages_timed(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
+                             uintptr_t *stopped) {
+  uint64_t from = port_now();
+  long count = list_pages(maps, begin, end, files, stopped);
+  maps->asking += port_now() - from;
+  return count;
+}
+
 /* One mapping on its own: shared memory, and every mapping where PAGEMAP_SCAN is missing. */
 static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
                           enum reading reading, uintptr_t begin, uintptr_t end) {
@@ -317,7 +338,7 @@ static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
   if (maps->pagemap < 0 && closed_file && !holds_own_pages(maps, mapping->begin)) return true;
   while (begin < end) {
     uintptr_t stopped;
-    long count = list_pages(maps, begin, end, reading == COPY_SHARED, &stopped);
+    long count = list_pages_timed(maps, begin, end, reading == COPY_SHARED, &stopped);
     if (count < 0 || stopped <= begin) return false;
     for (long i = 0; i < count; i++) {
       /* visit_copies overwrites maps->copy, where list_pages worked, but not maps->ranges */
@@ -337,7 +358,7 @@ static bool visit_gap(struct port_maps *maps, uintptr_t begin, uintptr_t end) {
   while (more && mapping.end <= begin) more = next_mapping(&at, text_end, &mapping);
   while (begin < end) {
     uintptr_t stopped;
-    long count = scan_pages(maps, begin, end, false, &stopped);
+    long count = list_pages_timed(maps, begin, end, false, &stopped);
     if (count < 0 || stopped <= begin) return false;
     for (long i = 0; i < count; i++) {
       struct port_range range = maps->ranges[i];

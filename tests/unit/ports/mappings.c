@@ -63,7 +63,11 @@ static void visit_by(enum way way, struct port_maps maps) {
   memset(visited, 0, sizeof visited);
   torn = 0;
   open_maps(&maps, way);
+  uint64_t begin = port_now();
   cr_expect_eq(port_maps_visit(&maps), PORT_MAPS_OK, "%s", way_names[way]);
+  uint64_t took = port_now() - begin;
+  cr_expect(maps.asking > 0 && maps.asking < took, "%s: %ju of %ju ns", way_names[way],
+            (uintmax_t)maps.asking, (uintmax_t)took);
   port_maps_close(&maps);
   cr_expect_eq(torn, 0, "%s: contents differ", way_names[way]);
 }
