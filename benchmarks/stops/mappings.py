@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""mappings.py PROGRAM LIBRARY RESULTS: what a cycle costs with very many mappings, as a table.
+
+PROGRAM is mappings.c, LIBRARY libreclaim.so; RESULTS is the folder for mappings.csv, one line a
+collection. Both ways of asking the kernel take turns, PAGEMAP_SCAN and kernel=baseline, which reads
+the pagemap. confirm=1, so that one collection that misses a pointer is enough to lose a block.
+
+The status is 1 when a collection is missing or a block lost, when the collections made a page
+resident, and when the median of `roots`, the list of mappings and their pages' presence, is BOUND or
+more. With kernel=baseline there is no bound: the pagemap has 8 bytes for each page of 4 KiB that is
+reserved, touched or not, which costs the kernel more than a millisecond a gibibyte."""
+import csv
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+
+STACKS, FILES, GIB = 1000, 2000, 64
+ROUNDS, COLLECTIONS = 3, 30
+BOUND = 20.0 # milliseconds
+MEASURING = 64 # KiB that reading the figures may take
+VARIANTS = {"auto": "confirm=1", "baseline": "confirm=1,kernel=baseline"}
+FIELDS = ["pause", "stop", "roots", "mark", "mappings", "threads", "root_bytes"]
+
+
+def read_log(path):
+    """The collections that the program asked for between its measurements: the last ones."""
+    with open(path, encoding="ascii") as file:
+        lines = [line for line in file if " reason=request " in line]
+    done = [line for line in lines if " result=done " in line]
+    if len(done) < COLLECTIONS or len(done) < len(lines) * 9 // 10:
+        sys.exit(f"mappings.py: only {len(done)} of {len(lines)} collections were completed")
+    found = [dict(re.findall(r"(\w+)=([0-9.]+)", line)) for line in done[-COLLECTIONS:]]
+    return [[float(cycle[field]) for field in FIELDS] for cycle in found]
+
+
+def run(program, library, options):
+    """The collections, and what was resident before and after them."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = os.path.join(folder, "log")
+        environment = dict(os.environ, LD_PRELOAD=library, RECLAIM=f"log={log},{options}",
+                           TMPDIR=folder)
+        done = subprocess.run([program, str(STACKS), str(FILES), str(GIB), str(COLLECTIONS)],
+                              env=environment, capture_output=True, text=True, check=False,
+                              timeout=300)
+        if done.returncode != 0:
+            sys.exit(f"mappings.py: {options}: {done.stderr.strip() or done.returncode}")
+        found = re.findall(r"(\w+)=(\d+)>(\d+)", done.stdout)
+        return read_log(log), {name: (int(before), int(after)) for name, before, after in found}
+
+
+def grown(resident):
+    """What became resident, in words; the stacks' unused parts hold nothing to begin with."""
+    wrong = [f"{name}: {before} pages, then {after}" for name, (before, after) in resident.items()
+             if name != "rss_kib" and after != before]
+    before, after = resident["rss_kib"]
+    if after > before + MEASURING:
+        wrong.append(f"{before} KiB resident, then {after}")
+    return wrong
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    program, library, results = sys.argv[1:]
+    os.makedirs(results, exist_ok=True)
+    cycles, wrong, rss = {name: [] for name in VARIANTS}, [], {}
+    with open(os.path.join(results, "mappings.csv"), "w", newline="", encoding="ascii") as file:
+        writer = csv.writer(file)
+        writer.writerow(["kernel", "round", *FIELDS])
+        for round_ in range(ROUNDS):
+            for name, options in VARIANTS.items():
+                found, rss[name] = run(program, library, options)
+                cycles[name] += found
+                writer.writerows([name, round_, *cycle] for cycle in found)
+                wrong += [f"{name}: {what}" for what in grown(rss[name])]
+    print(f"\n{STACKS} waiting threads, {FILES} mapped files, {GIB} GiB reserved; milliseconds of "
+          f"{ROUNDS} x {COLLECTIONS} collections: median, least and most")
+    print(f"{'kernel':<9} {'mappings':>8} {'threads':>7} {'root MB':>7}"
+          + "".join(f"{field:>23}" for field in FIELDS[1:4]) + "    resident KiB")
+    for name, rows in cycles.items():
+        column = dict(zip(FIELDS, zip(*rows)))
+        spreads = "".join(f"{statistics.median(column[f]):9.2f}"
+                          f" {min(column[f]):6.2f}-{max(column[f]):<6.2f}" for f in FIELDS[1:4])
+        print(f"{name:<9} {column['mappings'][-1]:8.0f} {column['threads'][-1]:7.0f} "
+              f"{column['root_bytes'][-1] / 1e6:7.1f}{spreads}   {' > '.join(map(str, rss[name]['rss_kib']))}")
+    roots = statistics.median(cycle[FIELDS.index("roots")] for cycle in cycles["auto"])
+    if roots >= BOUND:
+        wrong.append(f"auto: roots takes {roots:.1f} ms, {BOUND:.0f} is the bound")
+    sys.exit("mappings.py: " + "; ".join(wrong) if wrong else 0)
+
+
+main()
