@@ -5,12 +5,17 @@
    (the seed is fixed), in programs whose steady state is known. Their memory must stay within twice
    what they need under plain malloc, and at least nine tenths of what was dropped must have come
    back by the last cycle. The last tenth is what a conservative scan may keep: the last cycle lies
-   up to 100 ms before the end, and words that look like pointers hold some blocks. */
+   up to 100 ms before the end, and words that look like pointers hold some blocks.
+
+   And a day of a server's churn in a few seconds (make churn takes longer): its memory levels off.
+ */
 #include "harness.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
 
 ONE_TEST_AT_A_TIME
 
@@ -93,4 +98,29 @@ Test(injector, sqlite, .timeout = 460) {
 
 Test(injector, redis, .timeout = 460) {
   inject((struct command){.argv = {"sh", "@INPUTS@/steady-redis.sh"}});
+}
+
+/* A day of a server */
+
+static struct run serve(const char *options) {
+  struct command command = {
+      .argv = {"server_day", "6000", "leak=20", "slots=512"}, .options = options, .seconds = 100};
+  return run_command(&command);
+}
+
+Test(server_day, levels_off, .timeout = 120) {
+  struct run run = serve("");
+  fprintf(stderr, "%s%.1f s\n", run.errors, run.seconds);
+  expect_success(&run);
+  expect_cycles(&run, 20);
+  expect_few_skipped(&run, 5);
+  run_discard(&run);
+}
+
+/* The measure itself: what is forgotten shows where nothing is collected. */
+Test(server_day, grows_without, .timeout = 120) {
+  struct run run = serve("collect=off");
+  cr_assert(WIFEXITED(run.status) && WEXITSTATUS(run.status) == 1, "%s", run_describe(&run));
+  cr_assert_not_null(strstr(run.errors, "resident memory grew"), "%s", run_describe(&run));
+  run_discard(&run);
 }
