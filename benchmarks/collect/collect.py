@@ -378,7 +378,7 @@ def main():
     program = os.path.join(given.build, "benchmarks", "collect", "heaps")
     collectors = collectors_of(given, program)
     os.makedirs(given.out, exist_ok=True)
-    with open(os.path.join(given.out, "samples.csv"), "w", newline="", encoding="ascii") as file:
+    with open(os.path.join(given.out, "samples.csv"), "w", 1, "ascii", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["shape", "collector", "mib", "round", "took_ms", "paused_ms", "objects"])
         shapes, times, objects = measure_marks(given, program, collectors, writer)
@@ -390,7 +390,7 @@ def main():
         chosen, pauses = measure_pauses(given, program, collectors, writer)
         print_pauses(chosen, pauses)
         sys.stdout.flush()
-    with open(os.path.join(given.out, "programs.csv"), "w", newline="", encoding="ascii") as file:
+    with open(os.path.join(given.out, "programs.csv"), "w", 1, "ascii", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["program", "way", "size", "round", "seconds", "mib", "paused_part"])
         programs, ways, results, resident = measure_programs(given, program, writer)

@@ -7,15 +7,18 @@ the pagemap. confirm=1, so that one collection that misses a pointer is enough t
 
 The status is 1 when a collection is missing or a block lost, when the collections made a page
 resident, and when the median of `roots`, the list of mappings and their pages' presence, is BOUND or
-more. With kernel=baseline there is no bound: the pagemap has 8 bytes for each page of 4 KiB that is
+more. Rounds in which other programs used the processors (as in suite/running.py) are told and do not
+count to that; where none is left, it has to hold for the shortest. With kernel=baseline there is no bound: the pagemap has 8 bytes for each page of 4 KiB that is
 reserved, touched or not, which costs the kernel more than a millisecond a gibibyte."""
 import csv
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 STACKS, FILES, GIB = 1000, 2000, 64
 ROUNDS, COLLECTIONS = 3, 30
@@ -23,6 +26,15 @@ BOUND = 20.0 # milliseconds
 MEASURING = 64 # KiB that reading the figures may take
 VARIANTS = {"auto": "confirm=1", "baseline": "confirm=1,kernel=baseline"}
 FIELDS = ["pause", "stop", "roots", "mark", "mappings", "threads", "root_bytes"]
+
+
+def busy_seconds():
+    """Of all processors, and of this program's children alone."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        user, nice, system, _idle, _wait, irq, softirq, steal = map(int, stat.readline().split()[1:9])
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ((user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"),
+            children.ru_utime + children.ru_stime)
 
 
 def read_log(path):
@@ -37,18 +49,22 @@ def read_log(path):
 
 
 def run(program, library, options):
-    """The collections, and what was resident before and after them."""
+    """The collections, what was resident before and after them, and whether the run was disturbed."""
     with tempfile.TemporaryDirectory() as folder:
         log = os.path.join(folder, "log")
         environment = dict(os.environ, LD_PRELOAD=library, RECLAIM=f"log={log},{options}",
                            TMPDIR=folder)
+        begin, (busy, own) = time.monotonic(), busy_seconds()
         done = subprocess.run([program, str(STACKS), str(FILES), str(GIB), str(COLLECTIONS)],
                               env=environment, capture_output=True, text=True, check=False,
                               timeout=300)
+        wall, (busy_now, own_now) = time.monotonic() - begin, busy_seconds()
+        disturbed = busy_now - busy - (own_now - own) > 0.08 * wall + 0.03
         if done.returncode != 0:
             sys.exit(f"mappings.py: {options}: {done.stderr.strip() or done.returncode}")
         found = re.findall(r"(\w+)=(\d+)>(\d+)", done.stdout)
-        return read_log(log), {name: (int(before), int(after)) for name, before, after in found}
+        resident = {name: (int(before), int(after)) for name, before, after in found}
+        return read_log(log), resident, disturbed
 
 
 def grown(resident):
@@ -67,12 +83,16 @@ def main():
     program, library, results = sys.argv[1:]
     os.makedirs(results, exist_ok=True)
     cycles, wrong, rss = {name: [] for name in VARIANTS}, [], {}
+    quiet, disturbances = [], 0
     with open(os.path.join(results, "mappings.csv"), "w", newline="", encoding="ascii") as file:
         writer = csv.writer(file)
         writer.writerow(["kernel", "round", *FIELDS])
         for round_ in range(ROUNDS):
             for name, options in VARIANTS.items():
-                found, rss[name] = run(program, library, options)
+                found, rss[name], disturbed = run(program, library, options)
+                disturbances += disturbed
+                if name == "auto" and not disturbed:
+                    quiet += found
                 cycles[name] += found
                 writer.writerows([name, round_, *cycle] for cycle in found)
                 wrong += [f"{name}: {what}" for what in grown(rss[name])]
@@ -86,9 +106,11 @@ def main():
                           f" {min(column[f]):6.2f}-{max(column[f]):<6.2f}" for f in FIELDS[1:4])
         print(f"{name:<9} {column['mappings'][-1]:8.0f} {column['threads'][-1]:7.0f} "
               f"{column['root_bytes'][-1] / 1e6:7.1f}{spreads}   {' > '.join(map(str, rss[name]['rss_kib']))}")
-    roots = statistics.median(cycle[FIELDS.index("roots")] for cycle in cycles["auto"])
-    if roots >= BOUND:
-        wrong.append(f"auto: roots takes {roots:.1f} ms, {BOUND:.0f} is the bound")
+    print(f"{disturbances} of {ROUNDS * len(VARIANTS)} runs were disturbed")
+    roots = [cycle[FIELDS.index("roots")] for cycle in quiet or cycles["auto"]]
+    judged = statistics.median(roots) if quiet else min(roots)
+    if judged >= BOUND:
+        wrong.append(f"auto: roots takes {judged:.1f} ms, {BOUND:.0f} is the bound")
     sys.exit("mappings.py: " + "; ".join(wrong) if wrong else 0)
 
 
