@@ -130,7 +130,10 @@ def draw_panels(out, name, script, columns, blocks, across):
 def bins(values_of, steps=8):
     """[low, high, part of each list of values]: bins of a step, the steps-th root of two."""
     step = 2 ** (1 / steps)
-    place = lambda value: math.floor(math.log(max(value, 1e-3), step))
+
+    def place(value):
+        return math.floor(math.log(max(value, 1e-3), step))
+
     everything = [place(value) for values in values_of for value in values]
     return [[step ** b, step ** (b + 1)]
             + [sum(place(value) == b for value in values) / len(values) if values else 0
