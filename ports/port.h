@@ -167,9 +167,26 @@ HIDDEN void port_yield(void);
 /* Sleeps while *word == value; 0 nanoseconds: without limit. May return early. */
 HIDDEN void port_futex_wait(uint32_t *word, uint32_t value, uint64_t nanoseconds);
 HIDDEN void port_futex_wake(uint32_t *word, int count);
-/* How many processors the calling thread and the process's cgroup may keep busy, at least 1; for a
+/* --- limits of control groups (ports/linux/groups.c, processors.c)
+ * ----------------------------------------------------------------------------------------------
+ */
+
+/* Where they are found: the process's list of those it is in, and where version 2 is mounted. */
+struct port_groups {
+  const char *list, *mount;
+};
+extern HIDDEN const struct port_groups port_groups_of_system;
+/* How many processors the calling thread and the process's groups may keep busy, at least 1; for a
    thread with a real-time policy just that. Opens files. */
-HIDDEN unsigned port_processors(void);
+HIDDEN unsigned port_processors(const struct port_groups *where);
+
+struct port_memory {
+  size_t limit; /* of all that the group holds */
+  size_t left;  /* less what it holds already and would not give up before it is refused memory */
+};
+/* Of the process's group and those above it the one with the least memory left. False: none has a
+   limit, or it cannot be read. Opens files. */
+HIDDEN bool port_memory_left(const struct port_groups *where, struct port_memory *memory);
 
 /* --- signals (ports/linux/stop_signal.c) -------------------------------------------------------
  */

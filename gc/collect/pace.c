@@ -1,39 +1,123 @@
 /* pace.c: see pace.h. */
 #include "collect/pace.h"
 
+#include "base/lock.h"
 #include "base/option.h"
 #include "base/remedy.h"
 #include "mutator/pages.h"
+#include "ports/port.h"
 
-enum { LEAST_STEP = 32 << 20, IDLE_STEP = 1 << 20, LARGEST_BACK_OFF = 3, EMPTIED_SHARE = 50 };
+enum {
+  LEAST_STEP = 32 << 20,
+  FIRST_LOOK = 2 << 20, /* most programs never grow so far, and look at no control group */
+  IDLE_STEP = 1 << 20,
+  LARGEST_BACK_OFF = 3,
+  EMPTIED_SHARE = 50,
+  GROUP_SHARE = 8, /* one part in so many of a group's limit is left to what is not ours */
+};
+static const uint64_t look_again = 1000000000; /* at groups in which no limit was found */
 
 struct pace pace = {.due_pages = SIZE_MAX,
                     .overdue_pages = SIZE_MAX,
                     .attention_pages = SIZE_MAX,
-                    .limit_pages = SIZE_MAX};
+                    .limit_pages = SIZE_MAX,
+                    .most_pages = SIZE_MAX};
+const struct port_groups *pace_groups = &port_groups_of_system;
+
+static struct {
+  struct lock lock;
+  size_t filled;      /* heap pages, at the start */
+  bool looked;        /* at the groups, ever */
+  uint64_t looked_at; /* when */
+  size_t group_pages; /* what the groups leave to the heap; SIZE_MAX: all it wants */
+  size_t group_left;  /* bytes that all who are in the group may take yet */
+} state = {.group_pages = SIZE_MAX, .group_left = SIZE_MAX};
+
+/* The kernel counts what all processes of the group use, our heap and its tables among it: so the
+   heap may have what it has and the part of what is left that we may take. */
+static void look_at_groups(void) {
+  struct port_memory memory;
+  state.group_pages = state.group_left = SIZE_MAX;
+  state.looked = true;
+  if (WITHOUT(group_limit) || !port_memory_left(pace_groups, &memory)) return;
+  size_t share = memory.limit / GROUP_SHARE, room = memory.left - size_min(share, memory.left);
+  state.group_left = memory.left;
+  state.group_pages = page_heap_backed() + heap_pages_within(room);
+}
+
+static void settle_limit(void) {
+  size_t option = options.limit ? heap_pages_within(options.limit) : SIZE_MAX;
+  pace.most_pages = size_min(option, state.group_pages);
+  pace.limited_by = pace.most_pages == SIZE_MAX ? PACE_NO_LIMIT
+                    : pace.most_pages == option ? PACE_OPTION
+                                                : PACE_GROUP;
+  atomic_set(&page_heap_limit, pace.most_pages);
+}
+
+/* Of what room is left a quarter stays; but so many pages may come in any case, and beyond the
+   limit the more the less the last cycles found. */
+static size_t within(size_t from, size_t least) {
+  if (from >= pace.most_pages) return from + (least << pace.fruitless);
+  return from + size_max((pace.most_pages - from) / 4 * 3, least);
+}
 
 /* `step`: bytes to grow by before the next cycle, from so many heap pages; `least`: the same where
    the limit is near. */
 static void set(size_t step, size_t least, size_t from) {
-  size_t filled = page_heap_filled(), used = page_heap_counts.used;
-  size_t grown = step / HEAP_PAGE, limit = SIZE_MAX;
-  if (options.limit) { /* leave a quarter of what room is left */
-    size_t most = options.limit / HEAP_PAGE, room = most > used ? most - used : 0;
-    limit = used + size_min(size_max(room / 4 * 3, least / HEAP_PAGE), grown);
+  size_t filled = page_heap_filled(), used = page_heap_counts.used, grown = step / HEAP_PAGE;
+  size_t due = size_max(from + grown, filled + grown / 4), overdue = due + grown / 4;
+  size_t limit = SIZE_MAX;
+  settle_limit();
+  pace.due_by_limit = false;
+  if (pace.most_pages != SIZE_MAX) {
+    /* At the end of a group's limit the program is ended: garbage is looked for half the way. */
+    size_t most = pace.limited_by == PACE_GROUP ? size_max(state.group_left / 2, MIB) : SIZE_MAX;
+    least = size_min(least, most >> pace.fruitless) / HEAP_PAGE;
+    /* Pages in use are what the limit is on; but it is what fills them that a cycle can lessen, and
+       where free cells lie among others pages may be filled without one more being taken. */
+    limit = within(used, size_max(least, 1));
+    size_t near = within(filled, size_max(least, 1));
+    if (near < due) {
+      pace.due_by_limit = true;
+      due = near;
+      overdue = due + (due - filled) / 4 + 1;
+    }
   }
   atomic_set(&pace.limit_pages, limit);
-  size_t due = size_max(from + grown, filled + grown / 4);
   atomic_set(&pace.due_pages, due);
-  atomic_set(&pace.overdue_pages, due + grown / 4);
+  atomic_set(&pace.overdue_pages, overdue);
   atomic_set(&pace.attention_pages, filled + IDLE_STEP / HEAP_PAGE);
+  if (!state.looked) atomic_set(&pace.limit_pages, size_min(limit, used + FIRST_LOOK / HEAP_PAGE));
 }
 
 void pace_init(void) {
   pace.fruitless = 0;
-  set(LEAST_STEP, MIB, page_heap_filled());
+  state.lock.state = 0;
+  state.filled = page_heap_filled();
+  set(LEAST_STEP, MIB, state.filled);
+}
+
+bool pace_first_look(void) {
+  if (LIKELY(state.looked) || atomic_get(&port_sealed)) return true;
+  if (!lock_try(&state.lock)) return false;
+  if (!state.looked) {
+    if (port_is_filtered()) state.looked = true; /* until a trial of the calls was made */
+    else look_at_groups();
+    set(LEAST_STEP, MIB, state.filled);
+  }
+  lock_release(&state.lock);
+  return pace_cycle_due();
+}
+
+static void look_again_if_due(uint64_t now) {
+  if (state.group_pages == SIZE_MAX && state.looked_at && now - state.looked_at < look_again)
+    return;
+  state.looked_at = now;
+  look_at_groups();
 }
 
 void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
+  look_again_if_due(now);
   if (reclaimed + suspect >= live / 100 + 64 * KIB || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
   size_t step = size_max(live / 100 * options.growth, LEAST_STEP);
@@ -41,15 +125,20 @@ void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint6
   step = size_max(step, size_min(step << pace.fruitless, most));
   /* Suspects are likely garbage: what they hold is taken off what the heap may grow by, so that
      confirmation costs collections rather than memory, four times as many at most. */
-  set(size_max(step - size_min(step, suspect), step / 4),
-      size_max(live / 16, MIB) << pace.fruitless, left);
+  set(size_max(step - size_min(step, suspect), step / 4), size_max(live / 16, MIB), left);
   if (suspect >= IDLE_STEP) atomic_set(&pace.attention_pages, page_heap_filled());
   pace.last = now;
 }
 
 void pace_skipped(uint64_t now) {
+  look_again_if_due(now);
   set(LEAST_STEP / 4, MIB, page_heap_filled());
   pace.last = now;
+}
+
+bool pace_near_limit(void) {
+  if (atomic_get(&page_heap_counts.used) >= atomic_get(&pace.limit_pages)) return true;
+  return pace.due_by_limit && page_heap_filled() >= atomic_get(&pace.due_pages);
 }
 
 bool pace_idle_due(uint64_t now) {

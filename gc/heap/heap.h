@@ -119,6 +119,8 @@ struct heap_range {
   uintptr_t begin, end;
 };
 HIDDEN size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]);
+/* How many heap pages so many bytes hold, when their part of the tables counts. */
+HIDDEN size_t heap_pages_within(size_t bytes);
 /* Address space that is reserved, in bytes. */
 HIDDEN size_t heap_reserved(void);
 

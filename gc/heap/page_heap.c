@@ -23,6 +23,7 @@ enum {
 static const uint64_t decay_period = 400000000;
 
 struct page_heap_counts page_heap_counts;
+size_t page_heap_limit = SIZE_MAX;
 
 static struct {
   struct lock lock;
@@ -83,15 +84,19 @@ static size_t backed(void) { return counts.used + state.spare_dirty - counts.hol
 static size_t dirty_limit(void) {
   size_t in_use = backed(), room = state.most - size_min(state.most, in_use);
   size_t limit = size_max(counts.used / DIRTY_PART, LEAST_DIRTY);
-  return size_max(limit, size_min(state.allowance, room));
+  size_t most = atomic_get(&page_heap_limit);
+  return size_min(size_max(limit, size_min(state.allowance, room)), most - size_min(most, in_use));
 }
+
+size_t page_heap_backed(void) { return backed() + counts.dirty_free; }
 
 /* More is in use than before, by so many pages. Where those were not dirty, others go for them
    before more is resident than ever was. But blocks of many pages come and go, and each would then
    be paid for page by page, coming and going. */
 static void note_growth(size_t pages) {
   size_t limit = dirty_limit();
-  if (pages < BULK && counts.dirty_free > limit && !state.refused)
+  bool bulk = pages >= BULK && backed() + counts.dirty_free <= atomic_get(&page_heap_limit);
+  if (!bulk && counts.dirty_free > limit && !state.refused)
     state.refused = !purge_to(limit - limit / 8);
   state.most = size_max(state.most, backed() + counts.dirty_free);
 }

@@ -4,7 +4,8 @@
    given back to the kernel, and the rest after a while without use (page_heap_decay). What is given
    back and soon wanted again lets as much more stay dirty from then on, as long as no more memory
    is resident than ever was; decay halves that, too. As more is taken into use, runs that do not
-   serve make room in that measure, but not for blocks of 4 MiB and more.
+   serve make room in that measure, but not for blocks of 4 MiB and more. No free page stays dirty
+   above page_heap_limit.
 
    All state belongs to one lock, taken with signals blocked. */
 #ifndef RECLAIM_PAGE_HEAP_H
@@ -23,6 +24,11 @@ struct page_heap_counts {
                         counted by whoever takes and puts back, a buffer's worth at a time */
 };
 extern HIDDEN struct page_heap_counts page_heap_counts;
+/* So many pages may memory stand behind before all that is free goes back; SIZE_MAX: any number. A
+   goal that what is in use may exceed. */
+extern HIDDEN size_t page_heap_limit;
+/* Pages' worth of memory behind what is in use or free: an estimate. */
+HIDDEN size_t page_heap_backed(void);
 
 /* Heap pages' worth of memory in objects and in buffers. What `used` has above that are free cells
    in pages of which others are taken: a program fills them without taking another page. */
