@@ -129,9 +129,13 @@ HIDDEN void port_ask_for_huge_pages(void *address, size_t size);
 HIDDEN bool port_purge(void *address, size_t size);
 HIDDEN bool port_protect_read(void *address, size_t size);
 HIDDEN bool port_protect_none(void *address, size_t size);
-/* Moves physical pages from old to new (both committed, same size); old reads as zero
-   afterwards. False: nothing moved and both are still mapped. */
-HIDDEN bool port_move_pages(void *old_address, void *new_address, size_t size);
+enum port_move {
+  PORT_MOVED,     /* old reads as zero */
+  PORT_NOT_MOVED, /* both are what they were, but for the contents of new */
+  PORT_MOVE_LOST, /* nothing moved, and new is no memory any more */
+};
+/* Moves physical pages from old to new (both committed, same size). */
+HIDDEN enum port_move port_move_pages(void *old_address, void *new_address, size_t size);
 /* A page of anonymous memory that reads as zero in a fork child. NULL on failure. */
 HIDDEN void *port_wiped_on_fork_page(void);
 /* Address space that the process has mapped; a guess where /proc is missing. */

@@ -19,6 +19,7 @@
 #include "base/remedy.h"
 #include "collect/cycle.h"
 #include "collect/pace.h"
+#include "collect/permit.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
 #include "mutator/pages.h"
@@ -252,12 +253,20 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   void *target = make_quickly(size > old ? GROWING : GRANULE, size, caller);
   if (!target) return NULL;
   struct cell place;
-  bool pages =
+  bool by_pages =
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
-      ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves)) &&
-      port_move_pages(pointer, target, cell->page->size);
-  if (!pages) memcpy(target, pointer, size_min(old, size));
+      ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
+  enum port_move moved =
+      by_pages ? port_move_pages(pointer, target, cell->page->size) : PORT_NOT_MOVED;
+  if (UNLIKELY(moved == PORT_MOVE_LOST) && !WITHOUT(lost_target)) {
+    /* Its place is never handed out again; and the program's next mapping may come to lie there,
+       where no root is looked for. */
+    permit_forbid("memory of the heap was lost");
+    errno = ENOMEM;
+    return NULL;
+  }
+  if (moved != PORT_MOVED) memcpy(target, pointer, size_min(old, size));
   if (UNLIKELY(atomic_get(state_at((uintptr_t)pointer)) & STATE_PINNED))
     pin_object((uintptr_t)target);
   free(pointer);

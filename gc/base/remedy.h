@@ -64,6 +64,7 @@
   X(address_space_limit)   /* the reservation gives way to a limit set later */                    \
   X(locked_memory)         /* memory that cannot be given back is not taken to be zero */          \
   X(bounded_moves)         /* blocks moved by mremap are few, each leaves a mapping behind */      \
+  X(lost_target)           /* a block to which no pages could be moved is not used */              \
   X(calloc_zeroes)         /* memory used before is cleared */                                     \
   X(collect_before_enomem) /* before malloc returns NULL */                                        \
   X(give_back)             /* free pages go back to the kernel */                                  \

@@ -84,11 +84,20 @@ bool heap_init(size_t largest, size_t (*extra)(size_t heap_size)) {
     size = size_max(round_down(size / 2, 2 * MIB), SMALLEST_HEAP);
   }
   size_class_init();
+  heap.committed_pages = 0;
   /* free() looks up the class of any address in the reservation: this table is readable whole. */
-  if (!port_commit(heap.page_class, table_size(PAGE_CLASS, heap.page_limit))) return false;
-  if (!heap_commit(1)) return false;
+  if (!port_commit(heap.page_class, table_size(PAGE_CLASS, heap.page_limit)) || !heap_commit(1)) {
+    heap_undo();
+    return false;
+  }
   heap.top = 1; /* page 0 stays unused */
   return true;
+}
+
+void heap_undo(void) {
+  port_unreserve((void *)state.ranges[0].begin, heap_reserved());
+  state.range_count = 0;
+  heap.granules = 0;
 }
 
 static bool commit_to(size_t pages) {
