@@ -61,13 +61,14 @@ static COLD void count_allocation(void) {
 static COLD void *out_of_memory(size_t alignment, size_t size, bool *zero) {
   void *object = NULL;
   /* What can be had is had before the program is told no: as many cycles as it takes to confirm
-     what leaked, then every free page. */
+     what leaked, then the room behind blocks that grow, then every free page. */
   if (size_max(size, alignment) < heap.page_limit * HEAP_PAGE) {
     for (unsigned i = 0; i < options.confirm && !object; i++) {
       if (!WITHOUT(collect_before_enomem)) cycle_run(CYCLE_MEMORY, true);
       allocate_trim(true);
       object = try_to_make(alignment, size, zero);
     }
+    if (!object && page_heap_take_spare()) object = try_to_make(alignment, size, zero);
     if (!object && page_heap_purge(0)) object = try_to_make(alignment, size, zero);
   }
   if (!object) errno = ENOMEM;

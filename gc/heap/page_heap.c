@@ -323,6 +323,20 @@ static void cut_large(struct page *page, size_t old, size_t pages) {
   page->dirty = 0;
 }
 
+size_t page_heap_take_spare(void) {
+  lock_acquire(&state.lock);
+  size_t before = state.spare;
+  for (size_t i = 1; state.spare && i < heap.top; i++) {
+    struct page *page = &heap.pages[i];
+    if (!page_begins(page) || page->class != CLASS_LARGE) continue;
+    size_t pages = pages_for(page->size);
+    if (pages < page->run) cut_large(page, pages, pages);
+  }
+  size_t taken = before - state.spare;
+  lock_release(&state.lock);
+  return taken;
+}
+
 /* Makes a large object's run longer. False: no room behind it. */
 static bool extend_large(struct page *page, size_t pages) {
   size_t room = page->run, end = page_index(page) + room, more = pages - room;

@@ -53,6 +53,8 @@ HIDDEN struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero);
 /* The same for an object that has grown and may well do so again, with room behind it, which is
    not counted as used: its run is longer than its size tells, and its cell takes all of it. */
 HIDDEN struct page *page_heap_large_growing(size_t bytes);
+/* Takes back the room that such objects have not grown into. How many pages that were. */
+HIDDEN size_t page_heap_take_spare(void);
 HIDDEN void page_heap_release_large(struct page *page);
 /* A large object that is not live any more and stays with its owner: it was found dead, perhaps,
    yet freed by the program, which had hidden its pointer. */
