@@ -151,6 +151,10 @@ HIDDEN size_t port_address_space_left(void);
 /* Gives the calling thread a table of descriptors of its own, empty but for `kept` (-1: none), one
    of the standard three. Where the kernel cannot (before 5.9) all stays as it is. */
 HIDDEN void port_separate_descriptors(int kept);
+/* Runs function(argument), on the stack at `stack`, in a process that shares our memory and has a
+   table of descriptors of its own: what it opens takes no number of the program's. It may use raw
+   system calls only. False: none could be made. */
+HIDDEN bool port_call_apart(void (*function)(void *), void *argument, void *stack, size_t size);
 HIDDEN int port_open_read(const char *path);
 HIDDEN int port_open_directory(const char *path);
 HIDDEN int port_open_append(const char *path);

@@ -86,7 +86,7 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
   }
   if (UNLIKELY(thread_instrumented)) count_allocation();
   if (UNLIKELY(options.collect_every_ms)) background_interval();
-  if (pace_cycle_due() && pace_first_look()) {
+  if (pace_cycle_due() && (LIKELY(pace.looked) || cycle_look())) {
     if (!cycle_run(CYCLE_GROWTH, false) && pace_overdue()) cycle_wait();
   } else if (UNLIKELY(pace_attention_due())) {
     background_attention();

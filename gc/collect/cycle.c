@@ -234,6 +234,19 @@ static bool is_announcer(void) {
   return UNLIKELY(announcer != 0) && announcer == port_thread_id() && !WITHOUT(own_exec);
 }
 
+bool cycle_look(void) {
+  if (!cycle.ready || permit_forbidden() || identity_check() != IDENTITY_SELF) return true;
+  if (atomic_get(&cycle.announced)) return false;
+  uint64_t mask = port_signals_block();
+  bool due = false;
+  if (lock_take_if_free(&cycle.lock)) {
+    due = pace_look_first(port_now(), cycle.stack, STACK_SIZE);
+    lock_drop(&cycle.lock);
+  }
+  port_signals_restore(mask);
+  return due;
+}
+
 bool cycle_run(enum cycle_reason reason, bool wait) {
   if (!cycle.ready || atomic_get(&cycle.disabled) || !options.collect || permit_forbidden())
     return false;
@@ -253,6 +266,7 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
     return false;
   }
   port_signals_block_all();
+  pace_look(port_now(), cycle.stack, STACK_SIZE);
   prepare(page_heap_filled());
   cycle.reason = reason;
   port_call_on_stack(run, NULL, cycle.stack + STACK_SIZE, &cycle.spilled);

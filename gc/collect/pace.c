@@ -1,7 +1,6 @@
 /* pace.c: see pace.h. */
 #include "collect/pace.h"
 
-#include "base/lock.h"
 #include "base/option.h"
 #include "base/remedy.h"
 #include "mutator/pages.h"
@@ -25,21 +24,19 @@ struct pace pace = {.due_pages = SIZE_MAX,
 const struct port_groups *pace_groups = &port_groups_of_system;
 
 static struct {
-  struct lock lock;
   size_t filled;      /* heap pages, at the start */
-  bool looked;        /* at the groups, ever */
-  uint64_t looked_at; /* when */
+  uint64_t looked_at; /* when the groups were looked at */
   size_t group_pages; /* what the groups leave to the heap; SIZE_MAX: all it wants */
   size_t group_left;  /* bytes that all who are in the group may take yet */
 } state = {.group_pages = SIZE_MAX, .group_left = SIZE_MAX};
 
 /* The kernel counts what all processes of the group use, our heap and its tables among it: so the
    heap may have what it has and the part of what is left that we may take. */
-static void look_at_groups(void) {
+static void look_at_groups(void *unused) {
+  (void)unused;
   struct port_memory memory;
   state.group_pages = state.group_left = SIZE_MAX;
-  state.looked = true;
-  if (WITHOUT(group_limit) || !port_memory_left(pace_groups, &memory)) return;
+  if (!port_memory_left(pace_groups, &memory)) return;
   size_t share = memory.limit / GROUP_SHARE, room = memory.left - size_min(share, memory.left);
   state.group_left = memory.left;
   state.group_pages = page_heap_backed() + heap_pages_within(room);
@@ -87,37 +84,38 @@ static void set(size_t step, size_t least, size_t from) {
   atomic_set(&pace.due_pages, due);
   atomic_set(&pace.overdue_pages, overdue);
   atomic_set(&pace.attention_pages, filled + IDLE_STEP / HEAP_PAGE);
-  if (!state.looked) atomic_set(&pace.limit_pages, size_min(limit, used + FIRST_LOOK / HEAP_PAGE));
+  if (!pace.looked) atomic_set(&pace.limit_pages, size_min(limit, used + FIRST_LOOK / HEAP_PAGE));
 }
 
 void pace_init(void) {
   pace.fruitless = 0;
-  state.lock.state = 0;
   state.filled = page_heap_filled();
   set(LEAST_STEP, MIB, state.filled);
 }
 
-bool pace_first_look(void) {
-  if (LIKELY(state.looked) || atomic_get(&port_sealed)) return true;
-  if (!lock_try(&state.lock)) return false;
-  if (!state.looked) {
-    if (port_is_filtered()) state.looked = true; /* until a trial of the calls was made */
-    else look_at_groups();
+static void look(uint64_t now, void *stack, size_t size) {
+  pace.looked = true;
+  state.looked_at = now;
+  if (WITHOUT(group_limit)) return;
+  if (port_count_threads() == 1 || WITHOUT(own_descriptors)) look_at_groups(NULL);
+  else port_call_apart(look_at_groups, NULL, stack, size); /* else what was known stays */
+}
+
+bool pace_look_first(uint64_t now, void *stack, size_t size) {
+  if (!pace.looked) {
+    if (port_is_filtered()) pace.looked = true; /* until a trial of the calls was made */
+    else look(now, stack, size);
     set(LEAST_STEP, MIB, state.filled);
   }
-  lock_release(&state.lock);
   return pace_cycle_due();
 }
 
-static void look_again_if_due(uint64_t now) {
-  if (state.group_pages == SIZE_MAX && state.looked_at && now - state.looked_at < look_again)
-    return;
-  state.looked_at = now;
-  look_at_groups();
+void pace_look(uint64_t now, void *stack, size_t size) {
+  bool none = state.group_pages == SIZE_MAX && state.looked_at;
+  if (!none || now - state.looked_at >= look_again) look(now, stack, size);
 }
 
 void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
-  look_again_if_due(now);
   if (reclaimed + suspect >= live / 100 + 64 * KIB || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
   size_t step = size_max(live / 100 * options.growth, LEAST_STEP);
@@ -131,7 +129,6 @@ void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint6
 }
 
 void pace_skipped(uint64_t now) {
-  look_again_if_due(now);
   set(LEAST_STEP / 4, MIB, page_heap_filled());
   pace.last = now;
 }

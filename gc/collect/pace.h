@@ -19,7 +19,7 @@
    allocated, and with the same doubling: a heap that cannot be kept below its limit is not
    collected without pause.
 
-   Groups are looked at when the heap first grows by 2 MiB and after each cycle, or once a second
+   Groups are looked at when the heap first grows by 2 MiB and before each cycle, or once a second
    where no limit was found, so what is set or used up in between is seen then. An eighth of a
    group's limit is left to what is not ours; how much of that there is already shows in what the
    kernel counts. Looking opens files: never while the world is stopped, nor under a filter of
@@ -43,6 +43,7 @@ extern HIDDEN struct pace {
   uint64_t last;      /* when the last cycle ended, nanoseconds */
   uint64_t took;      /* how long it took ... */
   size_t took_pages;  /* ... with so many filled */
+  bool looked;        /* at the limits of groups, or there was a reason not to */
   unsigned fruitless; /* cycles in a row that reclaimed next to nothing */
 } pace;
 
@@ -50,8 +51,12 @@ extern HIDDEN struct pace {
 extern HIDDEN const struct port_groups *pace_groups;
 
 HIDDEN void pace_init(void);
-/* To be asked once a cycle seems due: is it, now that the limits of groups are known? */
-HIDDEN bool pace_first_look(void);
+/* Looks at the limits of groups, as often as is worthwhile. By the holder of the cycle lock, with
+   the cycle's stack and before the world is stopped; in a program with threads another process
+   opens the files, since the program may count on the number that its next descriptor gets. */
+HIDDEN void pace_look(uint64_t now, void *stack, size_t size);
+/* To be asked while pace.looked is false and a cycle seems due: is it, now that they are known? */
+HIDDEN bool pace_look_first(uint64_t now, void *stack, size_t size);
 /* Of a cycle that is due: is it because of the limit? */
 HIDDEN bool pace_near_limit(void);
 /* A cycle ended: sets the next one's time. `left`: heap pages filled when the world was stopped,

@@ -9,6 +9,8 @@
 static const size_t mib = MIB / HEAP_PAGE; /* pages in one */
 static const uint64_t second = 1000000000;
 
+static char stack[64 * 1024] __attribute__((aligned(16)));
+
 /* So many pages are filled, and as many in use: no holes. */
 static void fill(size_t pages) { page_heap_counts.large = page_heap_counts.used = pages; }
 
@@ -27,17 +29,19 @@ TestSuite(pace, .init = start, .timeout = 30);
 
 static bool due_at(size_t pages) {
   fill(pages);
-  return pace_cycle_due() && pace_first_look();
+  return pace_cycle_due() && (pace.looked || pace_look_first(second, stack, sizeof stack));
 }
 
 /* A cycle that left so many MiB in use and found so many of them live. */
 static void cycle(size_t used, size_t live, size_t reclaimed) {
   fill(used * mib);
+  pace_look(7 * second, stack, sizeof stack);
   pace_done(page_heap_filled(), live * MIB, reclaimed * MIB, 0, 7 * second);
 }
 
 static void suspecting_cycle(size_t used, size_t live, size_t reclaimed, size_t suspect) {
   fill(used * mib);
+  pace_look(7 * second, stack, sizeof stack);
   pace_done(page_heap_filled(), live * MIB, reclaimed * MIB, suspect * MIB, 7 * second);
 }
 
@@ -106,6 +110,7 @@ Test(pace, a_large_heap_backs_off_no_further_than_to_twice_its_size) {
 /* The program goes on while dead cells are swept. */
 Test(pace, what_is_allocated_beside_the_sweep_is_growth) {
   options.growth = 50;
+  pace_look(second, stack, sizeof stack);
   fill(260 * mib);
   pace_done(200 * mib, 200 * MIB, 50 * MIB, 0, 7 * second);
   cr_expect(!due_at(299 * mib));
@@ -313,7 +318,7 @@ Test(pace_group, is_looked_at_before_the_first_cycle) {
   cr_expect(!pace_cycle_due());
   fill(102 * mib);
   cr_expect(pace_cycle_due());
-  cr_expect(!pace_first_look(), "known now, and not yet near");
+  cr_expect(!pace_look_first(second, stack, sizeof stack), "known now, and not yet near");
   cr_expect_eq(pace.limited_by, PACE_GROUP);
   cr_expect_eq(pace.most_pages, 102 * mib + heap_pages_within(20 * MIB));
   cr_expect(!due_at(114 * mib));
@@ -329,18 +334,37 @@ Test(pace_group, without_a_limit_changes_nothing) {
   cr_expect(due_at(132 * mib));
 }
 
+static void cycle_at(uint64_t now) {
+  fill(100 * mib);
+  pace_look(now, stack, sizeof stack);
+  pace_done(100 * mib, 90 * MIB, 20 * MIB, 0, now);
+}
+
 Test(pace_group, may_change_its_limit) {
-  cycle(100, 90, 20);
+  cycle_at(7 * second);
   cr_expect_eq(pace.most_pages, SIZE_MAX);
   set_group(240, 200);
-  fill(100 * mib);
-  pace_done(100 * mib, 90 * MIB, 20 * MIB, 0, 7 * second + second / 2);
+  cycle_at(7 * second + second / 2);
   cr_expect_eq(pace.most_pages, SIZE_MAX, "looked at half a second ago");
-  pace_done(100 * mib, 90 * MIB, 20 * MIB, 0, 9 * second);
+  cycle_at(9 * second);
   cr_expect_eq(pace.most_pages, 100 * mib + heap_pages_within(10 * MIB));
   set_group(480, 200);
-  pace_done(100 * mib, 90 * MIB, 20 * MIB, 0, 9 * second + 1);
+  cycle_at(9 * second + 1);
   cr_expect_eq(pace.most_pages, 100 * mib + heap_pages_within(220 * MIB), "at once, where one is");
+}
+
+static void *sleep_on(void *unused) {
+  for (;;) pause();
+  return unused;
+}
+
+/* The files are opened by another process, and no descriptor of ours is ever seen. */
+Test(pace_group, is_looked_at_beside_threads) {
+  pthread_t thread;
+  cr_assert_eq(pthread_create(&thread, NULL, sleep_on, NULL), 0);
+  set_group(240, 200);
+  cycle_at(7 * second);
+  cr_expect_eq(pace.most_pages, 100 * mib + heap_pages_within(10 * MIB));
 }
 
 Test(pace_group, is_the_limit_where_it_is_the_lesser) {
