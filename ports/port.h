@@ -129,9 +129,13 @@ HIDDEN void port_ask_for_huge_pages(void *address, size_t size);
 HIDDEN bool port_purge(void *address, size_t size);
 HIDDEN bool port_protect_read(void *address, size_t size);
 HIDDEN bool port_protect_none(void *address, size_t size);
-/* Moves physical pages from old to new (both committed, same size); old reads as zero
-   afterwards. False: nothing moved and both are still mapped. */
-HIDDEN bool port_move_pages(void *old_address, void *new_address, size_t size);
+enum port_move {
+  PORT_MOVED,     /* old reads as zero */
+  PORT_NOT_MOVED, /* both are what they were, but for the contents of new */
+  PORT_MOVE_LOST, /* nothing moved, and new is no memory any more */
+};
+/* Moves physical pages from old to new (both committed, same size). */
+HIDDEN enum port_move port_move_pages(void *old_address, void *new_address, size_t size);
 /* A page of anonymous memory that reads as zero in a fork child. NULL on failure. */
 HIDDEN void *port_wiped_on_fork_page(void);
 /* Address space that the process has mapped; a guess where /proc is missing. */
@@ -147,6 +151,10 @@ HIDDEN size_t port_address_space_left(void);
 /* Gives the calling thread a table of descriptors of its own, empty but for `kept` (-1: none), one
    of the standard three. Where the kernel cannot (before 5.9) all stays as it is. */
 HIDDEN void port_separate_descriptors(int kept);
+/* Runs function(argument), on the stack at `stack`, in a process that shares our memory and has a
+   table of descriptors of its own: what it opens takes no number of the program's. It may use raw
+   system calls only. False: none could be made. */
+HIDDEN bool port_call_apart(void (*function)(void *), void *argument, void *stack, size_t size);
 HIDDEN int port_open_read(const char *path);
 HIDDEN int port_open_directory(const char *path);
 HIDDEN int port_open_append(const char *path);
@@ -167,9 +175,26 @@ HIDDEN void port_yield(void);
 /* Sleeps while *word == value; 0 nanoseconds: without limit. May return early. */
 HIDDEN void port_futex_wait(uint32_t *word, uint32_t value, uint64_t nanoseconds);
 HIDDEN void port_futex_wake(uint32_t *word, int count);
-/* How many processors the calling thread and the process's cgroup may keep busy, at least 1; for a
+/* --- limits of control groups (ports/linux/groups.c, processors.c)
+ * ----------------------------------------------------------------------------------------------
+ */
+
+/* Where they are found: the process's list of those it is in, and where version 2 is mounted. */
+struct port_groups {
+  const char *list, *mount;
+};
+extern HIDDEN const struct port_groups port_groups_of_system;
+/* How many processors the calling thread and the process's groups may keep busy, at least 1; for a
    thread with a real-time policy just that. Opens files. */
-HIDDEN unsigned port_processors(void);
+HIDDEN unsigned port_processors(const struct port_groups *where);
+
+struct port_memory {
+  size_t limit; /* of all that the group holds */
+  size_t left;  /* less what it holds already and would not give up before it is refused memory */
+};
+/* Of the process's group and those above it the one with the least memory left. False: none has a
+   limit, or it cannot be read. Opens files. */
+HIDDEN bool port_memory_left(const struct port_groups *where, struct port_memory *memory);
 
 /* --- signals (ports/linux/stop_signal.c) -------------------------------------------------------
  */

@@ -20,6 +20,7 @@
 #include "base/remedy.h"
 #include "collect/cycle.h"
 #include "collect/pace.h"
+#include "collect/permit.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
 #include "mutator/pages.h"
@@ -62,13 +63,14 @@ static COLD void count_allocation(void) {
 static COLD void *out_of_memory(size_t alignment, size_t size, bool *zero) {
   void *object = NULL;
   /* What can be had is had before the program is told no: as many cycles as it takes to confirm
-     what leaked, then every free page. */
+     what leaked, then the room behind blocks that grow, then every free page. */
   if (size_max(size, alignment) < heap.page_limit * HEAP_PAGE) {
     for (unsigned i = 0; i < options.confirm && !object; i++) {
       if (!WITHOUT(collect_before_enomem)) cycle_run(CYCLE_MEMORY, true);
       allocate_trim(true);
       object = try_to_make(alignment, size, zero);
     }
+    if (!object && page_heap_take_spare()) object = try_to_make(alignment, size, zero);
     if (!object && page_heap_purge(0)) object = try_to_make(alignment, size, zero);
   }
   if (!object) errno = ENOMEM;
@@ -86,7 +88,7 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
   }
   if (UNLIKELY(thread_instrumented)) count_allocation();
   if (UNLIKELY(options.collect_every_ms)) background_interval();
-  if (pace_cycle_due()) {
+  if (pace_cycle_due() && (LIKELY(pace.looked) || cycle_look())) {
     if (!cycle_run(CYCLE_GROWTH, false) && pace_overdue()) cycle_wait();
   } else if (UNLIKELY(pace_attention_due())) {
     background_attention();
@@ -263,12 +265,20 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   void *target = make_quickly(size > old ? GROWING : GRANULE, size, caller);
   if (!target) return NULL;
   struct cell place;
-  bool pages =
+  bool by_pages =
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
-      ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves)) &&
-      port_move_pages(pointer, target, cell->page->size);
-  if (!pages) memcpy(target, pointer, size_min(old, size));
+      ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
+  enum port_move moved =
+      by_pages ? port_move_pages(pointer, target, cell->page->size) : PORT_NOT_MOVED;
+  if (UNLIKELY(moved == PORT_MOVE_LOST) && !WITHOUT(lost_target)) {
+    /* Its place is never handed out again; and the program's next mapping may come to lie there,
+       where no root is looked for. */
+    permit_forbid("memory of the heap was lost");
+    errno = ENOMEM;
+    return NULL;
+  }
+  if (moved != PORT_MOVED) memcpy(target, pointer, size_min(old, size));
   uint8_t state = atomic_get(state_at((uintptr_t)pointer));
   if (UNLIKELY(state & STATE_PINNED)) pin_object((uintptr_t)target);
   if (UNLIKELY(state_is_leaf(state))) set_leaf(target);

@@ -55,7 +55,10 @@ static bool set_up_heap(void) {
   bool sites = options.check != CHECK_OFF;
   size_t largest = sites ? LARGEST_CHECKED_HEAP : HEAP_LARGEST;
   if (!heap_init(largest, sites ? site_tables_size : NULL)) return false;
-  if (sites && !site_init()) return false;
+  if (sites && !site_init()) {
+    heap_undo(); /* the next call of malloc tries again */
+    return false;
+  }
   heap.free_slowly = options.free_policy != FREE_TRUST;
   thread_instrumented =
       options.check != CHECK_OFF || options.collect_every || options.drop_free || options.zero;

@@ -19,7 +19,7 @@
   X(interior)        /* a pointer to anywhere inside a block counts */                             \
   X(slack)           /* a spare byte behind each block: a pointer one past its end is inside */    \
   X(parking)         /* a thread in a blocking call is held without a signal */                    \
-  X(one_signal)      /* who cannot answer is sent one stop signal, not one in each cycle */       \
+  X(one_signal)      /* who cannot answer is sent one stop signal, not one in each cycle */        \
   X(idle_threads)    /* what a parked thread has ready is taken from it in a stop */               \
   X(parked_frame)    /* the caller's registers, saved in the frame of the parked call */           \
   X(gate_unparks)    /* a handler ends the parking of its thread before it runs */                 \
@@ -43,6 +43,7 @@
   X(shared_heap)     /* no cycle once a process made by clone(CLONE_VM) shares the heap */         \
   X(own_filter)      /* no cycle once the program has installed a filter of system calls */        \
   X(filter_trial)    /* under an inherited filter, try in a child what a cycle calls */            \
+  X(group_limit)     /* the memory limit of a control group is kept to */                          \
   X(back_off)        /* cycles that reclaim nothing become rarer */                                \
   X(fork_child_reset) /* a fork child puts its copy of the collector's state in order */           \
   X(identity_check)   /* a child nobody announced, or one in its parent's memory, collects nothing \
@@ -63,6 +64,7 @@
   X(address_space_limit)   /* the reservation gives way to a limit set later */                    \
   X(locked_memory)         /* memory that cannot be given back is not taken to be zero */          \
   X(bounded_moves)         /* blocks moved by mremap are few, each leaves a mapping behind */      \
+  X(lost_target)           /* a block to which no pages could be moved is not used */              \
   X(calloc_zeroes)         /* memory used before is cleared */                                     \
   X(collect_before_enomem) /* before malloc returns NULL */                                        \
   X(give_back)             /* free pages go back to the kernel */                                  \

@@ -51,6 +51,9 @@ static struct {
 static const char *const reason_names[] = {"growth", "request",  "memory",
                                            "every",  "interval", "idle"};
 
+static const char *const limit_names[] = {
+    [PACE_NO_LIMIT] = "none", [PACE_OPTION] = "option", [PACE_GROUP] = "group"};
+
 /* The second form of the condemn oracle: a condemned object that was written is in use. */
 static void check_condemned(uintptr_t object, size_t size, enum condemned condemned) {
   if (condemned == CONDEMNED_NOW) {
@@ -149,7 +152,8 @@ static void prepare(size_t filled) {
                      : filled >= LEAST_SHARED ? MARKERS_DEFAULT
                                               : 1;
   if (markers > 1 && !permit_helpers(cycle.stack, STACK_SIZE)) markers = 1;
-  if (markers > 1 && !options.markers) markers = (unsigned)size_min(markers, port_processors());
+  if (markers > 1 && !options.markers)
+    markers = (unsigned)size_min(markers, port_processors(&port_groups_of_system));
   mark_prepare(markers);
 }
 
@@ -159,6 +163,11 @@ static void run(void *unused) {
   struct cycle_event *event = &cycle.event;
   memset(event, 0, sizeof *event);
   event->reason = reason_names[cycle.reason];
+  if (cycle.reason == CYCLE_GROWTH && pace_near_limit()) event->reason = "limit";
+  event->filled = (uint64_t)page_heap_filled() * HEAP_PAGE;
+  event->due = (uint64_t)pace.due_pages * HEAP_PAGE;
+  event->limit = pace.most_pages == SIZE_MAX ? 0 : (uint64_t)pace.most_pages * HEAP_PAGE;
+  event->limited_by = limit_names[pace.limited_by];
   event->heap = (uint64_t)page_heap_counts.used * HEAP_PAGE;
   cycle.changed_count = 0;
   size_t filled = page_heap_filled();
@@ -228,6 +237,19 @@ static bool is_announcer(void) {
   return UNLIKELY(announcer != 0) && announcer == port_thread_id() && !WITHOUT(own_exec);
 }
 
+bool cycle_look(void) {
+  if (!cycle.ready || permit_forbidden() || identity_check() != IDENTITY_SELF) return true;
+  if (atomic_get(&cycle.announced)) return false;
+  uint64_t mask = port_signals_block();
+  bool due = false;
+  if (lock_take_if_free(&cycle.lock)) {
+    due = pace_look_first(port_now(), cycle.stack, STACK_SIZE);
+    lock_drop(&cycle.lock);
+  }
+  port_signals_restore(mask);
+  return due;
+}
+
 bool cycle_run(enum cycle_reason reason, bool wait) {
   if (!cycle.ready || atomic_get(&cycle.disabled) || !options.collect || permit_forbidden())
     return false;
@@ -247,6 +269,7 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
     return false;
   }
   port_signals_block_all();
+  pace_look(port_now(), cycle.stack, STACK_SIZE);
   prepare(page_heap_filled());
   cycle.reason = reason;
   port_call_on_stack(run, NULL, cycle.stack + STACK_SIZE, &cycle.spilled);

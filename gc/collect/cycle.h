@@ -21,6 +21,8 @@ HIDDEN bool cycle_init(void);
 /* Runs a cycle; with `wait`, after one that is already under way, else not then. True: a whole
    cycle was completed by this call. */
 HIDDEN bool cycle_run(enum cycle_reason reason, bool wait);
+/* To be asked while pace.looked is false and a cycle seems due: is it? */
+HIDDEN bool cycle_look(void);
 /* Waits until no cycle runs: for a thread that allocates faster than the collector sweeps. */
 HIDDEN void cycle_wait(void);
 HIDDEN void cycle_disable(void); /* nests */

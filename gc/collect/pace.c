@@ -4,45 +4,146 @@
 #include "base/option.h"
 #include "base/remedy.h"
 #include "mutator/pages.h"
+#include "ports/port.h"
 
-enum { LEAST_STEP = 32 << 20, IDLE_STEP = 1 << 20, LARGEST_BACK_OFF = 3, EMPTIED_PARTS = 50 };
+enum {
+  LEAST_STEP = 32 << 20,
+  QUARANTINE_STEP = 8 << 20, /* instead, while cycles take no more than ... */
+  QUARANTINE_PARTS = 16,     /* ... one part in so many of the time */
+  FIRST_LOOK = 2 << 20,      /* most programs never grow so far, and look at no control group */
+  IDLE_STEP = 1 << 20,
+  LARGEST_BACK_OFF = 3,
+  EMPTIED_PARTS = 50,
+  GROUP_SHARE = 8, /* one part in so many of a group's limit is left to what is not ours */
+};
+static const uint64_t look_again = 1000000000; /* at groups in which no limit was found */
 
 struct pace pace = {.due_pages = SIZE_MAX,
                     .overdue_pages = SIZE_MAX,
                     .attention_pages = SIZE_MAX,
-                    .limit_pages = SIZE_MAX};
+                    .limit_pages = SIZE_MAX,
+                    .most_pages = SIZE_MAX};
+const struct port_groups *pace_groups = &port_groups_of_system;
+
+static struct {
+  size_t filled;      /* heap pages, at the start */
+  uint64_t looked_at; /* when the groups were looked at */
+  size_t group_pages; /* what the groups leave to the heap; SIZE_MAX: all it wants */
+  size_t group_left;  /* bytes that all who are in the group may take yet */
+  size_t step;        /* bytes that the heap was to grow by before this cycle */
+} state = {.group_pages = SIZE_MAX, .group_left = SIZE_MAX};
+
+/* The kernel counts what all processes of the group use, our heap and its tables among it: so the
+   heap may have what it has and the part of what is left that we may take. */
+static void look_at_groups(void *unused) {
+  (void)unused;
+  struct port_memory memory;
+  state.group_pages = state.group_left = SIZE_MAX;
+  if (!port_memory_left(pace_groups, &memory)) return;
+  size_t share = memory.limit / GROUP_SHARE, room = memory.left - size_min(share, memory.left);
+  state.group_left = memory.left;
+  state.group_pages = page_heap_backed() + heap_pages_within(room);
+}
+
+static void settle_limit(void) {
+  size_t option = options.limit ? heap_pages_within(options.limit) : SIZE_MAX;
+  pace.most_pages = size_min(option, state.group_pages);
+  pace.limited_by = pace.most_pages == SIZE_MAX ? PACE_NO_LIMIT
+                    : pace.most_pages == option ? PACE_OPTION
+                                                : PACE_GROUP;
+  atomic_set(&page_heap_limit, pace.most_pages);
+}
+
+/* Of what room is left a quarter stays; but so many pages may come in any case, and beyond the
+   limit the more the less the last cycles found. */
+static size_t within(size_t from, size_t least) {
+  if (from >= pace.most_pages) return from + (least << pace.fruitless);
+  return from + size_max((pace.most_pages - from) / 4 * 3, least);
+}
 
 /* `step`: bytes to grow by before the next cycle, from so many heap pages; `least`: the same where
    the limit is near. */
 static void set(size_t step, size_t least, size_t from) {
-  size_t filled = page_heap_filled(), used = page_heap_used();
-  size_t grown = step / HEAP_PAGE, limit = SIZE_MAX;
-  if (options.limit) { /* leave a quarter of what room is left */
-    size_t most = options.limit / HEAP_PAGE, room = most > used ? most - used : 0;
-    limit = used + size_min(size_max(room / 4 * 3, least / HEAP_PAGE), grown);
+  state.step = step;
+  size_t filled = page_heap_filled(), used = page_heap_used(), grown = step / HEAP_PAGE;
+  size_t due = size_max(from + grown, filled + grown / 4), overdue = due + grown / 4;
+  size_t limit = SIZE_MAX;
+  settle_limit();
+  pace.due_by_limit = false;
+  if (pace.most_pages != SIZE_MAX) {
+    /* At the end of a group's limit the program is ended: garbage is looked for half the way. */
+    size_t most = pace.limited_by == PACE_GROUP ? size_max(state.group_left / 2, MIB) : SIZE_MAX;
+    least = size_min(least, most >> pace.fruitless) / HEAP_PAGE;
+    /* Pages in use are what the limit is on; but it is what fills them that a cycle can lessen, and
+       where free cells lie among others pages may be filled without one more being taken. */
+    limit = within(used, size_max(least, 1));
+    size_t near = within(filled, size_max(least, 1));
+    if (near < due) {
+      pace.due_by_limit = true;
+      due = near;
+      overdue = due + (due - filled) / 4 + 1;
+    }
   }
   atomic_set(&pace.limit_pages, limit);
-  size_t due = size_max(from + grown, filled + grown / 4);
   atomic_set(&pace.due_pages, due);
-  atomic_set(&pace.overdue_pages, due + grown / 4);
+  atomic_set(&pace.overdue_pages, overdue);
   atomic_set(&pace.attention_pages, filled + IDLE_STEP / HEAP_PAGE);
+  if (!pace.looked) atomic_set(&pace.limit_pages, size_min(limit, used + FIRST_LOOK / HEAP_PAGE));
+}
+
+static size_t least_step(void) {
+  return options.free_policy == FREE_QUARANTINE ? QUARANTINE_STEP : LEAST_STEP;
+}
+
+/* All that is freed under quarantine takes a cycle to serve again: a small heap that is used up
+   fast would be marked all the time if it could not grow, and if it grew by as much as others may
+   it would be many times as large as without quarantine. So it grows by what lies between, such
+   that cycles are no more than a part of the time. */
+static size_t step_in_quarantine(uint64_t now) {
+  uint64_t between = size_max(now - pace.last, 1), wanted = pace.took * QUARANTINE_PARTS;
+  uint64_t step = (uint64_t)((double)state.step * (double)wanted / (double)between);
+  return size_max(size_min(step, LEAST_STEP), QUARANTINE_STEP);
 }
 
 void pace_init(void) {
   pace.fruitless = 0;
-  set(LEAST_STEP, MIB, page_heap_filled());
+  state.filled = page_heap_filled();
+  set(least_step(), MIB, state.filled);
+}
+
+static void look(uint64_t now, void *stack, size_t size) {
+  pace.looked = true;
+  state.looked_at = now;
+  if (WITHOUT(group_limit)) return;
+  if (port_count_threads() == 1 || WITHOUT(own_descriptors)) look_at_groups(NULL);
+  else port_call_apart(look_at_groups, NULL, stack, size); /* else what was known stays */
+}
+
+bool pace_look_first(uint64_t now, void *stack, size_t size) {
+  if (!pace.looked) {
+    if (port_is_filtered()) pace.looked = true; /* until a trial of the calls was made */
+    else look(now, stack, size);
+    set(least_step(), MIB, state.filled);
+  }
+  return pace_cycle_due();
+}
+
+void pace_look(uint64_t now, void *stack, size_t size) {
+  bool none = state.group_pages == SIZE_MAX && state.looked_at;
+  if (!none || now - state.looked_at >= look_again) look(now, stack, size);
 }
 
 void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
   if (reclaimed + suspect >= live / 100 + 64 * KIB || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
-  size_t step = size_max(live / 100 * options.growth, LEAST_STEP);
+  size_t least =
+      options.free_policy == FREE_QUARANTINE ? step_in_quarantine(now) : (size_t)LEAST_STEP;
+  size_t step = size_max(live / 100 * options.growth, least);
   size_t most = size_max(live, LEAST_STEP << LARGEST_BACK_OFF);
   step = size_max(step, size_min(step << pace.fruitless, most));
   /* Suspects are likely garbage: what they hold is taken off what the heap may grow by, so that
      confirmation costs collections rather than memory, four times as many at most. */
-  set(size_max(step - size_min(step, suspect), step / 4),
-      size_max(live / 16, MIB) << pace.fruitless, left);
+  set(size_max(step - size_min(step, suspect), step / 4), size_max(live / 16, MIB), left);
   if (suspect >= IDLE_STEP) atomic_set(&pace.attention_pages, page_heap_filled());
   pace.last = now;
 }
@@ -50,6 +151,11 @@ void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint6
 void pace_skipped(uint64_t now) {
   set(LEAST_STEP / 4, MIB, page_heap_filled());
   pace.last = now;
+}
+
+bool pace_near_limit(void) {
+  if (page_heap_used() >= atomic_get(&pace.limit_pages)) return true;
+  return pace.due_by_limit && page_heap_filled() >= atomic_get(&pace.due_pages);
 }
 
 bool pace_idle_due(uint64_t now) {

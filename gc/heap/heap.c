@@ -84,11 +84,20 @@ bool heap_init(size_t largest, size_t (*extra)(size_t heap_size)) {
     size = size_max(round_down(size / 2, 2 * MIB), SMALLEST_HEAP);
   }
   size_class_init();
+  heap.committed_pages = 0;
   /* free() looks up the class of any address in the reservation: this table is readable whole. */
-  if (!port_commit(heap.page_class, table_size(PAGE_CLASS, heap.page_limit))) return false;
-  if (!heap_commit(1)) return false;
+  if (!port_commit(heap.page_class, table_size(PAGE_CLASS, heap.page_limit)) || !heap_commit(1)) {
+    heap_undo();
+    return false;
+  }
   heap.top = 1; /* page 0 stays unused */
   return true;
+}
+
+void heap_undo(void) {
+  port_unreserve((void *)state.ranges[0].begin, heap_reserved());
+  state.range_count = 0;
+  heap.granules = 0;
 }
 
 static bool commit_to(size_t pages) {
@@ -127,6 +136,14 @@ size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]) {
   return state.range_count;
 }
 
+static size_t page_with_tables(void) {
+  size_t bytes = HEAP_PAGE;
+  for (unsigned t = 0; t < TABLES; t++) bytes += bytes_per_page[t];
+  return bytes;
+}
+
+size_t heap_pages_within(size_t bytes) { return bytes / page_with_tables(); }
+
 size_t heap_reserved(void) {
   size_t sum = 0;
   for (size_t i = 0; i < state.range_count; i++) sum += state.ranges[i].end - state.ranges[i].begin;
@@ -147,9 +164,8 @@ enum { METADATA_KEPT = 8 << 20 }; /* room for mutators of threads to come */
 
 void heap_shrink(size_t budget) {
   if (state.range_count > 1) return; /* once: a second limit finds little left to give */
-  size_t per_page = HEAP_PAGE;
-  for (unsigned t = 0; t < TABLES; t++) per_page += bytes_per_page[t];
-  size_t old = heap.page_limit, pages = size_max(budget / per_page, heap.committed_pages);
+  size_t old = heap.page_limit;
+  size_t pages = size_max(heap_pages_within(budget), heap.committed_pages);
   if (pages >= old) return;
   heap.granules = pages * PAGE_GRANULES;
   heap.page_limit = pages;

@@ -110,6 +110,8 @@ extern HIDDEN struct heap heap __attribute__((aligned(64)));
    on top of the usual (NULL: none), and commits its first chunk. Called once, before anything else.
    False: not even the smallest heap could be reserved. */
 HIDDEN bool heap_init(size_t largest, size_t (*extra)(size_t heap_size));
+/* Gives the reservation back, as long as nobody has been handed any of it. */
+HIDDEN void heap_undo(void);
 #define HEAP_LARGEST ((size_t)1 << 40)
 /* Makes the heap's first `pages` pages usable, tables included. Page heap's lock. */
 HIDDEN bool heap_commit(size_t pages);
@@ -126,6 +128,8 @@ struct heap_range {
   uintptr_t begin, end;
 };
 HIDDEN size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]);
+/* How many heap pages so many bytes hold, when their part of the tables counts. */
+HIDDEN size_t heap_pages_within(size_t bytes);
 /* Address space that is reserved, in bytes. */
 HIDDEN size_t heap_reserved(void);
 

@@ -26,6 +26,7 @@ enum {
 static const uint64_t decay_period = 400000000;
 
 struct page_heap_counts page_heap_counts;
+size_t page_heap_limit = SIZE_MAX;
 
 static struct {
   struct lock lock;
@@ -92,15 +93,20 @@ static size_t expected(void) { return state.expected - size_min(state.expected, 
 static size_t dirty_limit(void) {
   size_t in_use = backed(), room = state.most - size_min(state.most, in_use);
   size_t limit = size_max(counts.used / DIRTY_PART, LEAST_DIRTY);
-  return size_max(size_max(limit, size_min(state.allowance, room)), expected());
+  size_t most = atomic_get(&page_heap_limit);
+  limit = size_max(size_max(limit, size_min(state.allowance, room)), expected());
+  return size_min(limit, most - size_min(most, in_use));
 }
+
+size_t page_heap_backed(void) { return backed() + counts.dirty_free; }
 
 /* More is in use than before, by so many pages. Where those were not dirty, others go for them
    before more is resident than ever was. But blocks of many pages come and go, and each would then
    be paid for page by page, coming and going. */
 static void note_growth(size_t pages) {
   size_t limit = dirty_limit();
-  if (pages < BULK && counts.dirty_free > limit && !state.refused)
+  bool bulk = pages >= BULK && backed() + counts.dirty_free <= atomic_get(&page_heap_limit);
+  if (!bulk && counts.dirty_free > limit && !state.refused)
     state.refused = !purge_to(limit - limit / 8);
   state.most = size_max(state.most, backed() + counts.dirty_free);
 }
@@ -363,6 +369,20 @@ static void cut_large(struct page *page, size_t old, size_t pages) {
   atomic_set(&counts.large, counts.large - (old - pages));
   give_back(rest, old - pages, old - pages, page->dirty);
   page->dirty = 0;
+}
+
+size_t page_heap_take_spare(void) {
+  lock_acquire(&state.lock);
+  size_t before = state.spare;
+  for (size_t i = 1; state.spare && i < heap.top; i++) {
+    struct page *page = &heap.pages[i];
+    if (!page_begins(page) || page->class != CLASS_LARGE) continue;
+    size_t pages = pages_for(page->size);
+    if (pages < page->run) cut_large(page, pages, pages);
+  }
+  size_t taken = before - state.spare;
+  lock_release(&state.lock);
+  return taken;
 }
 
 /* Makes a large object's run longer. False: no room behind it. */

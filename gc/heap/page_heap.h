@@ -4,7 +4,8 @@
    given back to the kernel, and the rest after a while without use (page_heap_decay). What is given
    back and soon wanted again lets as much more stay dirty from then on, as long as no more memory
    is resident than ever was; decay halves that, too. As more is taken into use, runs that do not
-   serve make room in that measure, but not for blocks of 4 MiB and more.
+   serve make room in that measure, but not for blocks of 4 MiB and more. No free page stays dirty
+   above page_heap_limit.
 
    All state belongs to one lock, taken with signals blocked. */
 #ifndef RECLAIM_PAGE_HEAP_H
@@ -24,6 +25,11 @@ struct page_heap_counts {
                         counted by whoever takes and puts back, a buffer's worth at a time */
 };
 extern HIDDEN struct page_heap_counts page_heap_counts;
+/* So many pages may memory stand behind before all that is free goes back; SIZE_MAX: any number. A
+   goal that what is in use may exceed. */
+extern HIDDEN size_t page_heap_limit;
+/* Pages' worth of memory behind what is in use or free: an estimate. */
+HIDDEN size_t page_heap_backed(void);
 
 /* Of emptied objects this part counts as filled: they hold no memory, yet addresses and tables. */
 enum { EMPTIED_SHARE = 16 };
@@ -59,6 +65,8 @@ HIDDEN struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero);
 /* The same for an object that has grown and may well do so again, with room behind it, which is
    not counted as used: its run is longer than its size tells, and its cell takes all of it. */
 HIDDEN struct page *page_heap_large_growing(size_t bytes);
+/* Takes back the room that such objects have not grown into. How many pages that were. */
+HIDDEN size_t page_heap_take_spare(void);
 HIDDEN void page_heap_release_large(struct page *page);
 /* Gives the memory of an object that stays to the kernel: it reads as zeros from now on. Nothing
    where the kernel does not take it. */

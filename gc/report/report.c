@@ -74,6 +74,11 @@ void report_cycle(const struct cycle_event *event) {
   add_time(&text, "flip", event->flip);
   add_time(&text, "sweep", event->sweep);
   add_count(&text, "heap", event->heap);
+  add_count(&text, "filled", event->filled);
+  add_count(&text, "due", event->due);
+  add_count(&text, "limit", event->limit);
+  text_add(&text, " limit_by=");
+  text_add(&text, event->limited_by);
   add_count(&text, "live", event->live);
   add_count(&text, "next", event->next);
   add_count(&text, "suspect", event->suspect);

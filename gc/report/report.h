@@ -12,7 +12,11 @@ struct cycle_event {
   const char *reason;   /* why it began */
   const char *given_up; /* why it was given up; NULL: it was completed */
   uint64_t pause, stop, roots, mark, flip, sweep;
-  uint64_t heap;    /* in spans and large objects when it began */
+  uint64_t heap;   /* in spans and large objects when it began */
+  uint64_t filled; /* in objects and buffers then */
+  uint64_t due;    /* how much of that made it due */
+  uint64_t limit;  /* of what is in spans and large objects; 0: none */
+  const char *limited_by;
   uint64_t live;    /* reached or kept */
   uint64_t suspect; /* not reached, but not yet confirmed */
   uint64_t reclaimed, cells;

@@ -91,14 +91,17 @@ bool port_protect_none(void *address, size_t size) {
   return SYSTEM_CALL(SYS_mprotect, address, size, PROT_NONE) == 0;
 }
 
-bool port_move_pages(void *old_address, void *new_address, size_t size) {
+enum port_move port_move_pages(void *old_address, void *new_address, size_t size) {
   long result = SYSTEM_CALL(SYS_mremap, old_address, size, size,
                             MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, new_address);
-  if (result == (long)new_address) return true;
-  /* The kernel may have unmapped the target before it failed: put fresh pages there. */
-  map(new_address, size, PROT_READ | PROT_WRITE,
-      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED);
-  return false;
+  if (result == (long)new_address) return PORT_MOVED;
+  /* The kernel may have unmapped the target before it failed: put fresh pages there. It may refuse
+     them too, having left the target as it was. */
+  if (map(new_address, size, PROT_READ | PROT_WRITE,
+          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED))
+    return PORT_NOT_MOVED;
+  return SYSTEM_CALL(SYS_mprotect, new_address, size, PROT_READ | PROT_WRITE) == 0 ? PORT_NOT_MOVED
+                                                                                   : PORT_MOVE_LOST;
 }
 
 void *port_wiped_on_fork_page(void) {

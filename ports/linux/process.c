@@ -5,6 +5,7 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "base/remedy.h"
@@ -34,6 +35,15 @@ void port_separate_descriptors(int kept) {
   if (SYSTEM_CALL(SYS_close_range, first, ~0u, CLOSE_RANGE_UNSHARE) != 0) return;
   for (int descriptor = 0; descriptor < (int)first; descriptor++)
     if (descriptor != kept) port_close(descriptor);
+}
+
+bool port_call_apart(void (*function)(void *), void *argument, void *stack, size_t size) {
+  uint64_t mask = port_signals_block_faults();
+  long child = port_call_in_child(function, argument, (char *)stack + size);
+  while (child > 0 && SYSTEM_CALL(SYS_wait4, child, 0, __WALL, 0) == -EINTR)
+    ;
+  port_signals_restore(mask);
+  return child > 0;
 }
 
 int port_open_read(const char *path) { return open_file(path, O_RDONLY); }

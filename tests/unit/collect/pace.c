@@ -2,16 +2,23 @@
    with large objects, which are counted in whole pages; cells count too, in one test. */
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
+
 #include "collect/pace.h"
 
 static const size_t mib = MIB / HEAP_PAGE; /* pages in one */
 static const uint64_t second = 1000000000;
 
+static char stack[64 * 1024] __attribute__((aligned(16)));
+
 /* So many pages are filled, and as many in use: no holes. */
 static void fill(size_t pages) { page_heap_counts.large = page_heap_counts.used = pages; }
 
+static const struct port_groups no_groups = {"/nonexistent", "/nonexistent"};
+
 static void start(void) {
   options_default(&options);
+  pace_groups = &no_groups;
   options.growth = 100;
   page_heap_counts.cell_bytes = 0;
   fill(100 * mib);
@@ -22,13 +29,27 @@ TestSuite(pace, .init = start, .timeout = 30);
 
 static bool due_at(size_t pages) {
   fill(pages);
-  return pace_cycle_due();
+  return pace_cycle_due() && (pace.looked || pace_look_first(second, stack, sizeof stack));
 }
 
 /* A cycle that left so many MiB in use and found so many of them live. */
 static void cycle(size_t used, size_t live, size_t reclaimed) {
   fill(used * mib);
+  pace_look(7 * second, stack, sizeof stack);
   pace_done(page_heap_filled(), live * MIB, reclaimed * MIB, 0, 7 * second);
+}
+
+static void suspecting_cycle(size_t used, size_t live, size_t reclaimed, size_t suspect) {
+  fill(used * mib);
+  pace_look(7 * second, stack, sizeof stack);
+  pace_done(page_heap_filled(), live * MIB, reclaimed * MIB, suspect * MIB, 7 * second);
+}
+
+/* So many MiB of heap pages, besides their tables. */
+static void limit_to(size_t limit) {
+  size_t page = HEAP_PAGE;
+  while (!heap_pages_within(page)) page++;
+  options.limit = limit * mib * page;
 }
 
 Test(pace, nothing_is_due_before_the_start) {
@@ -37,6 +58,7 @@ Test(pace, nothing_is_due_before_the_start) {
 }
 
 Test(pace, the_first_cycle_is_due_after_32_MiB) {
+  cr_expect(!due_at(103 * mib), "but groups are looked for");
   cr_expect(!due_at(132 * mib - 1));
   cr_expect(due_at(132 * mib));
 }
@@ -88,6 +110,7 @@ Test(pace, a_large_heap_backs_off_no_further_than_to_twice_its_size) {
 /* The program goes on while dead cells are swept. */
 Test(pace, what_is_allocated_beside_the_sweep_is_growth) {
   options.growth = 50;
+  pace_look(second, stack, sizeof stack);
   fill(260 * mib);
   pace_done(200 * mib, 200 * MIB, 50 * MIB, 0, 7 * second);
   cr_expect(!due_at(299 * mib));
@@ -117,11 +140,6 @@ Test(pace, holes_that_are_filled_count_as_growth) {
   cr_expect(!pace_cycle_due());
   page_heap_counts.cell_bytes = 62 * MIB;
   cr_expect(pace_cycle_due(), "no page was taken, yet 32 MiB were");
-}
-
-static void suspecting_cycle(size_t used, size_t live, size_t reclaimed, size_t suspect) {
-  fill(used * mib);
-  pace_done(page_heap_filled(), live * MIB, reclaimed * MIB, suspect * MIB, 7 * second);
 }
 
 Test(pace, what_waits_to_be_confirmed_brings_the_next_cycle_nearer) {
@@ -167,19 +185,70 @@ Test(pace, an_idle_program_confirms_what_it_suspects) {
 }
 
 Test(pace, near_the_limit_three_quarters_of_the_room_are_used) {
-  options.limit = 300 * MIB;
+  limit_to(300);
   cycle(200, 100, 50);
   cr_expect(!due_at(275 * mib - 1));
   cr_expect(due_at(275 * mib));
+  cr_expect(pace_near_limit());
   page_heap_counts.large = 0; /* the limit is on pages in use, be they full or not */
   cr_expect(pace_cycle_due());
+  cr_expect(pace_near_limit());
+}
+
+/* Cells that died among others are filled again without a page being taken. */
+Test(pace, near_the_limit_so_are_they_of_what_is_filled) {
+  limit_to(300);
+  page_heap_counts.large = 260 * mib;
+  page_heap_counts.used = 296 * mib;
+  pace_done(260 * mib, 240 * MIB, 50 * MIB, 0, 7 * second);
+  page_heap_counts.large = 290 * mib - 1;
+  cr_expect(!pace_cycle_due());
+  page_heap_counts.large = 290 * mib;
+  cr_expect(pace_cycle_due(), "although growth allows for much more");
+  cr_expect(pace_near_limit());
+}
+
+Test(pace, growth_is_not_the_limit) {
+  limit_to(1000);
+  cycle(200, 100, 50);
+  cr_expect(due_at(301 * mib));
+  cr_expect(!pace_near_limit());
+}
+
+Test(pace, the_limit_is_on_the_heap_with_its_tables) {
+  options.limit = 300 * MIB;
+  cycle(200, 100, 50);
+  cr_expect_lt(pace.most_pages, 300 * mib);
+  cr_expect_gt(pace.most_pages, 300 * mib * 9 / 10);
+  cr_expect_eq(page_heap_limit, pace.most_pages);
+  cr_expect_eq(pace.limited_by, PACE_OPTION);
+}
+
+Test(pace, a_leak_stays_within_the_limit) {
+  limit_to(300);
+  for (size_t live = 20; live <= 260; live += 40) {
+    size_t waiting = 0, before = 0, used = live, peak = 0;
+    fill(used * mib);
+    pace_init();
+    for (int turn = 0; turn < 3000; turn++) { /* confirm=2, a MiB at a time */
+      used++;
+      waiting++;
+      peak = size_max(peak, used);
+      if (!due_at(used * mib)) continue;
+      used -= before;
+      suspecting_cycle(used, live, before, waiting);
+      before = waiting;
+      waiting = 0;
+    }
+    cr_expect_leq(peak, 315, "%zu MiB live: %zu", live, peak);
+  }
 }
 
 Test(pace, beyond_the_limit_cycles_do_not_follow_each_other_without_pause) {
-  options.limit = 300 * MIB;
-  cycle(299, 8, 50);
-  cr_expect(!due_at(299 * mib + 15));
-  cr_expect(due_at(299 * mib + 16), "a MiB always");
+  limit_to(300);
+  cycle(300, 8, 50);
+  cr_expect(!due_at(300 * mib + 15));
+  cr_expect(due_at(300 * mib + 16), "a MiB always");
   cycle(500, 8, 50);
   cr_expect(!due_at(500 * mib + 15));
   cr_expect(due_at(500 * mib + 16));
@@ -190,7 +259,7 @@ Test(pace, beyond_the_limit_cycles_do_not_follow_each_other_without_pause) {
 
 Test(pace, beyond_the_limit_fruitless_cycles_become_rarer) {
   static const size_t steps[] = {60, 120, 240, 240};
-  options.limit = 300 * MIB;
+  limit_to(300);
   for (int i = 0; i < 4; i++) {
     cycle(500, 480, 0);
     cr_expect(!due_at((500 + steps[i]) * mib - 1), "cycle %d", i);
@@ -200,8 +269,126 @@ Test(pace, beyond_the_limit_fruitless_cycles_become_rarer) {
   cr_expect(due_at(530 * mib), "until one is worth it");
 }
 
+Test(pace, below_the_limit_fruitless_cycles_do_not) {
+  limit_to(300);
+  for (int i = 0; i < 4; i++) {
+    cycle(280, 270, 0);
+    cr_expect(due_at(297 * mib), "cycle %d", i);
+  }
+}
+
+/* Groups: a directory stands for /sys/fs/cgroup, and the process is in the root of it. */
+static char mount[] = "/tmp/reclaim-groups-XXXXXX", list[sizeof mount + 8];
+static struct port_groups groups = {list, mount};
+
+static void write_file(const char *name, const char *text) {
+  char path[128];
+  snprintf(path, sizeof path, "%s/%s", mount, name);
+  FILE *file = fopen(path, "w");
+  cr_assert(file && fputs(text, file) >= 0 && fclose(file) == 0, "%s", path);
+}
+
+static void set_group(size_t limit, size_t current) {
+  char text[32];
+  snprintf(text, sizeof text, "%zu\n", limit * MIB);
+  write_file("memory.max", text);
+  snprintf(text, sizeof text, "%zu\n", current * MIB);
+  write_file("memory.current", text);
+}
+
+static void start_in_group(void) {
+  start();
+  cr_assert(mkdtemp(mount) != NULL);
+  snprintf(list, sizeof list, "%s/list", mount);
+  write_file("list", "0::/\n");
+  pace_groups = &groups;
+}
+
+static void remove_group(void) {
+  char command[128];
+  snprintf(command, sizeof command, "rm -r '%s'", mount);
+  cr_expect_eq(system(command), 0);
+}
+
+TestSuite(pace_group, .init = start_in_group, .fini = remove_group, .timeout = 30);
+
+Test(pace_group, is_looked_at_before_the_first_cycle) {
+  set_group(160, 120); /* 40 are left, of which 20 are for others */
+  fill(102 * mib - 1);
+  cr_expect(!pace_cycle_due());
+  fill(102 * mib);
+  cr_expect(pace_cycle_due());
+  cr_expect(!pace_look_first(second, stack, sizeof stack), "known now, and not yet near");
+  cr_expect_eq(pace.limited_by, PACE_GROUP);
+  cr_expect_eq(pace.most_pages, 102 * mib + heap_pages_within(20 * MIB));
+  cr_expect(!due_at(114 * mib));
+  cr_expect(due_at(117 * mib));
+  cr_expect(pace_near_limit());
+}
+
+Test(pace_group, without_a_limit_changes_nothing) {
+  write_file("memory.max", "max\n");
+  cr_expect(!due_at(102 * mib));
+  cr_expect_eq(pace.limited_by, PACE_NO_LIMIT);
+  cr_expect(!due_at(132 * mib - 1));
+  cr_expect(due_at(132 * mib));
+}
+
+static void cycle_at(uint64_t now) {
+  fill(100 * mib);
+  pace_look(now, stack, sizeof stack);
+  pace_done(100 * mib, 90 * MIB, 20 * MIB, 0, now);
+}
+
+Test(pace_group, may_change_its_limit) {
+  cycle_at(7 * second);
+  cr_expect_eq(pace.most_pages, SIZE_MAX);
+  set_group(240, 200);
+  cycle_at(7 * second + second / 2);
+  cr_expect_eq(pace.most_pages, SIZE_MAX, "looked at half a second ago");
+  cycle_at(9 * second);
+  cr_expect_eq(pace.most_pages, 100 * mib + heap_pages_within(10 * MIB));
+  set_group(480, 200);
+  cycle_at(9 * second + 1);
+  cr_expect_eq(pace.most_pages, 100 * mib + heap_pages_within(220 * MIB), "at once, where one is");
+}
+
+static void *sleep_on(void *unused) {
+  for (;;) pause();
+  return unused;
+}
+
+/* The files are opened by another process, and no descriptor of ours is ever seen. */
+Test(pace_group, is_looked_at_beside_threads) {
+  pthread_t thread;
+  cr_assert_eq(pthread_create(&thread, NULL, sleep_on, NULL), 0);
+  set_group(240, 200);
+  cycle_at(7 * second);
+  cr_expect_eq(pace.most_pages, 100 * mib + heap_pages_within(10 * MIB));
+}
+
+Test(pace_group, is_the_limit_where_it_is_the_lesser) {
+  set_group(240, 200);
+  limit_to(105);
+  cycle(100, 90, 20);
+  cr_expect_eq(pace.limited_by, PACE_OPTION);
+  cr_expect_eq(pace.most_pages, 105 * mib);
+  limit_to(200);
+  cycle(100, 90, 20);
+  cr_expect_eq(pace.limited_by, PACE_GROUP);
+}
+
+/* Where the kernel would end the program the back-off must not outlast what is left. */
+Test(pace_group, is_not_overrun_by_fruitless_cycles) {
+  for (int i = 0; i < 5; i++) {
+    set_group(1000, 980);
+    cycle(900, 890, 0);
+    cr_expect(due_at(910 * mib), "cycle %d", i);
+  }
+}
+
 Test(pace, a_far_limit_changes_nothing) {
-  options.limit = 4096 * MIB;
+  limit_to(4096);
   cycle(200, 200, 50);
   cr_expect(!due_at(399 * mib));
   cr_expect(due_at(401 * mib));

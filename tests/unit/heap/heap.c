@@ -230,6 +230,23 @@ Test(heap, says_so_when_there_is_no_room_at_all) {
   cr_expect(!heap_init(HEAP_LARGEST, NULL));
 }
 
+/* Address space is to be had, but no memory: each further call of malloc begins anew. */
+Test(heap, a_start_that_fails_leaves_nothing_behind) {
+  options_default(&options);
+  struct rlimit limit;
+  cr_assert_eq(getrlimit(RLIMIT_DATA, &limit), 0);
+  rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = 1 << 20;
+  cr_assert_eq(setrlimit(RLIMIT_DATA, &limit), 0);
+  size_t mapped = port_address_space_mapped();
+  for (int i = 0; i < 3; i++) cr_expect(!heap_init(HEAP_LARGEST, NULL));
+  cr_expect_lt(port_address_space_mapped(), mapped + GIB);
+  cr_expect(!heap_holds(heap.base + HEAP_PAGE));
+  limit.rlim_cur = before;
+  cr_assert_eq(setrlimit(RLIMIT_DATA, &limit), 0);
+  cr_expect(heap_init(HEAP_LARGEST, NULL), "later there is");
+}
+
 /* --- a heap that gives address space up ----------------------------------------------------- */
 
 static bool is_ours(uintptr_t begin, uintptr_t end) {

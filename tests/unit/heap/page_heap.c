@@ -494,6 +494,27 @@ Test(wide_page_heap, room_to_grow_is_bounded) {
             page_heap_counts.used);
 }
 
+Test(wide_page_heap, room_to_grow_is_taken_back) {
+  bool zero;
+  struct page *first = page_heap_large_growing(2 * HEAP_PAGE + 1), *plain = unit_large(1, 1, &zero);
+  struct page *second = page_heap_large_growing(3 * HEAP_PAGE);
+  cr_assert_eq(first->run, 6);
+  cr_assert_eq(second->run, 6);
+  cr_expect_eq(page_heap_take_spare(), 6);
+  cr_expect_eq(first->run, 3);
+  cr_expect_eq(second->run, 3);
+  cr_expect_eq(plain->run, 1);
+  cr_expect_eq(first->size, 2 * HEAP_PAGE + KERNEL_PAGE);
+  cr_expect_eq(page_heap_counts.used, 7);
+  cr_expect_eq(page_heap_counts.large, 7);
+  struct cell cell;
+  cr_expect(cell_of(page_address(first) + 3 * HEAP_PAGE - 1, &cell) && cell.page == first);
+  cr_expect(!cell_of(page_address(first) + 3 * HEAP_PAGE, &cell));
+  cr_expect_eq(page_heap_take_spare(), 0);
+  cr_expect(unit_resize_large(second, 6), "what grows may have it again");
+  cr_expect_eq(unit_large(3, 1, &zero), first + 3, "and others may");
+}
+
 Test(small_page_heap, no_room_to_grow_where_addresses_are_few) {
   unit_start_heap_of(16 * MIB, NULL);
   cr_expect_eq(page_heap_large_growing(HEAP_PAGE)->run, 1);

@@ -160,7 +160,7 @@ Test(address_space, pages_move_without_copying) {
   cr_assert(port_commit(range, 3 * SIZE));
   for (size_t i = 0; i < SIZE; i += 64) range[i] = (char)(i / 64 % 127);
   memset(range + 2 * SIZE, 9, SIZE);
-  cr_assert(port_move_pages(range, range + 2 * SIZE, SIZE));
+  cr_assert_eq(port_move_pages(range, range + 2 * SIZE, SIZE), PORT_MOVED);
   for (size_t i = 0; i < SIZE; i += 64) {
     cr_assert_eq(range[2 * SIZE + i], (char)(i / 64 % 127));
     cr_assert_eq(range[i], 0, "the old place reads as zero");
@@ -173,7 +173,7 @@ Test(address_space, pages_that_cannot_move_stay) {
   char *range = port_reserve(4 * 4096, 4096);
   cr_assert(port_commit(range, 4 * 4096));
   range[0] = 7;
-  cr_expect(!port_move_pages(range, range + 4096, 8192), "the two overlap");
+  cr_expect_eq(port_move_pages(range, range + 4096, 8192), PORT_NOT_MOVED, "the two overlap");
   cr_expect_eq(range[0], 7);
   range[8192] = 1;
   range[3 * 4096] = 1;

@@ -63,6 +63,10 @@ static const struct cycle_event event = {.reason = "growth",
                                          .flip = 200000,
                                          .sweep = 3000000,
                                          .heap = 4000000,
+                                         .filled = 3900000,
+                                         .due = 3800000,
+                                         .limit = 4500000,
+                                         .limited_by = "option",
                                          .live = 1000000,
                                          .reclaimed = 3000000,
                                          .cells = 30000,
@@ -85,6 +89,10 @@ Test(report, a_cycle) {
   EXPECT_FIELD(line, "flip", "0.200");
   EXPECT_FIELD(line, "sweep", "3.000");
   EXPECT_FIELD(line, "heap", "4000000");
+  EXPECT_FIELD(line, "filled", "3900000");
+  EXPECT_FIELD(line, "due", "3800000");
+  EXPECT_FIELD(line, "limit", "4500000");
+  EXPECT_FIELD(line, "limit_by", "option");
   EXPECT_FIELD(line, "live", "1000000");
   EXPECT_FIELD(line, "next", "36000000");
   EXPECT_FIELD(line, "reclaimed", "3000000");
@@ -140,6 +148,7 @@ Test(report, the_largest_numbers_fit_a_line) {
   struct cycle_event largest;
   memset(&largest, 0xff, sizeof largest);
   largest.reason = "interval";
+  largest.limited_by = "option";
   largest.given_up = "unreadable";
   memset(&report_totals, 0xff, sizeof report_totals);
   report_cycle(&largest);
