@@ -176,7 +176,7 @@ def measure_pauses(given, program, collectors, writer):
             print(f"No pauses of {mib} MiB: {available_mib()} MiB are free, three times as many wanted")
             continue
         for c in (c for c in chosen if c not in slow):
-            cycles = max(min(10, given.pauses), given.pauses * 64 // max(mib, 64))
+            cycles = max(min(5, given.pauses), given.pauses * 64 // max(mib, 64))
             samples, count = c.run(program, "mixed", mib, cycles)
             for took, paused in samples:
                 writer.writerow(["mixed", c.title, mib, 0, took, paused, count])
