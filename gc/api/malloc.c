@@ -258,7 +258,8 @@ static void set_leaf(void *object) {
 }
 
 /* Moves an object's contents to a new one. Both are live until the contents are over, so that a
-   collection in between finds what they point to. */
+   collection in between finds what they point to. Pages are taken from the old one only where its
+   free() is one: else the program may still have a pointer to it, and reads what was there. */
 static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t caller) {
   static uint32_t moves;
   size_t old = cell_usable(cell);
@@ -268,6 +269,7 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   bool by_pages =
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
+      options.free_policy == FREE_TRUST &&
       ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
   enum port_move moved =
       by_pages ? port_move_pages(pointer, target, cell->page->size) : PORT_NOT_MOVED;

@@ -37,6 +37,16 @@ Test(family, values_free_ignored, .timeout = 90) {
   run_discard(&run);
 }
 
+/* What realloc outgrew is freed, and left as it is where free() does so. */
+Test(family, outgrown, .timeout = 90) {
+  const char *const options[] = {"free=ignore", "free=quarantine"};
+  for (int i = 0; i < 2; i++) {
+    struct run run = run_collected(options[i], 40, "outgrown", NULL);
+    expect_cycles(&run, 6);
+    run_discard(&run);
+  }
+}
+
 Test(family, cxx, .timeout = 60) { same_as_plain("collect-every-ms=2", "cxx"); }
 Test(family, cxx_condemn, .timeout = 60) {
   same_as_plain("check=condemn,collect-every=1000", "cxx");

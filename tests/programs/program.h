@@ -78,7 +78,7 @@ PROGRAM_UNUSED NOINLINE static void wipe_stack(void) {
                    "xor %%r14d,%%r14d; xor %%r15d,%%r15d; pxor %%xmm0,%%xmm0;"
                    "pxor %%xmm1,%%xmm1; pxor %%xmm2,%%xmm2; pxor %%xmm3,%%xmm3"
                    :
-                   : "r"(room)
+                   : "m"(room)
                    : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "rbx", "r12",
                      "r13", "r14", "r15", "xmm0", "xmm1", "xmm2", "xmm3", "memory");
 }
