@@ -10,16 +10,20 @@
 
 enum { FRAMES = 64, ROOM = 256 };
 
+/* The linker's: where this library begins, and where its code ends. */
+extern HIDDEN const char __ehdr_start[], etext[];
+
 /* Where we are, a line a call, from the program's own on: places in files, for addr2line(1). Names
    would need the loader's lock. */
 static void trace(void) {
   void *frames[FRAMES];
-  int count = backtrace(frames, FRAMES);
-  for (int i = 1; i < count; i++) {
+  int count = backtrace(frames, FRAMES), i = 0;
+  while (i < count && (char *)frames[i] >= __ehdr_start && (char *)frames[i] < etext) i++;
+  for (; i < count; i++) {
     char buffer[ROOM];
     struct text text = text_in(buffer, sizeof buffer);
     text_add(&text, "  called from ");
-    foreign_add_place((uintptr_t)frames[i] - 1, &text);
+    foreign_add_place((uintptr_t)frames[i] - 1, &text); /* the call, not where it returns to */
     message_text(&text);
   }
 }
