@@ -26,6 +26,7 @@
 #include "mutator/thread.h"
 #include "ports/port.h"
 
+extern void *__libc_stack_end; /* the loader's */
 /* libc's own, for blocks that libc made (callers of __libc_malloc, LD_AUDIT, dlmopen). */
 extern void *__libc_malloc(size_t size);
 extern void __libc_free(void *block);
@@ -108,13 +109,13 @@ static bool is_alive(const struct thread *thread, int id) {
 
 /* Of main's stack only the part in use is known here; the rest the list of mappings shows. */
 static bool on_stack(uintptr_t address, struct text *what) {
-  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0), top = (uintptr_t)__libc_stack_end;
   for (struct thread *thread = thread_first(); thread; thread = thread->next) {
     int id = atomic_get_acquire(&thread->id);
     uintptr_t begin = atomic_get(&thread->stack_begin), end = atomic_get(&thread->stack_end);
-    if (thread == self.thread && here >= begin && here < end && id == port_process_id())
-      begin = here;
-    else if (id <= 0 || id == port_process_id()) continue;
+    bool main_stack = top >= begin && top < end;
+    if (main_stack && thread == self.thread && here >= begin && here < end) begin = here;
+    else if (main_stack || id <= 0) continue;
     if (address < begin || address >= end || !is_alive(thread, id)) continue;
     text_add(what, "on the stack of ");
     if (thread == self.thread) {
@@ -259,6 +260,8 @@ static void describe(uintptr_t address, struct text *what) {
   int found = permit_calls() ? port_find_mapping(address, &mapping) : -1;
   if (found == 0) {
     text_add(what, "in no memory");
+  } else if (found > 0 && strcmp(mapping.name, "[stack]") == 0) {
+    text_add(what, "on the stack of the main thread");
   } else if (found > 0 && mapping.kind != PORT_MAPPING_ANONYMOUS) {
     text_add(what, "in the mapping ");
     text_add(what, mapping.name);

@@ -38,7 +38,7 @@ static const struct bug bugs[] = {
     {.name = "double_free", .calls = 1, .says = "free(0x", .needs_free = true},
     {.name = "interior_free", .calls = 1, .says = "inside a block of "},
     {.name = "misaligned_free", .calls = 1, .says = "3 behind its beginning 0x"},
-    {.name = "stack_free", .calls = 2, .says = "on the stack of th", .outside = true},
+    {.name = "stack_free", .calls = 3, .says = "on the stack of th", .outside = true},
     {.name = "static_free", .calls = 4, .says = " of the program", .outside = true},
     {.name = "mapping_free", .calls = 6, .says = "free(0x", .outside = true},
     {.name = "realloc_freed", .calls = 1, .says = "realloc(0x", .needs_free = true},
@@ -185,6 +185,17 @@ Test(racing_free, quarantine, .timeout = 120) {
   expect_success(&run);
   cr_expect_str_eq(run.output, "aborted 0 of 100\nran on\n", "%s", run_describe(&run));
   cr_expect_eq(count_reports(&run, "free(0x"), 100, "one in each child%s", run_describe(&run));
+  run_discard(&run);
+}
+
+/* Behind a filter that kills for all but what malloc and write need. */
+Test(corruption, filtered, .timeout = 60) {
+  struct command command = {.argv = {"seccomp", "own-bad"}, .options = ""};
+  struct run run = run_command(&command);
+  if (run.status >> 8 == 77) cr_skip_test("%s", run.errors);
+  expect_success(&run);
+  cr_expect_str_eq(run.output, "lived\n", "%s", run_describe(&run));
+  cr_expect_eq(count_reports(&run, "free(0x"), 4, "%s", run_describe(&run));
   run_discard(&run);
 }
 

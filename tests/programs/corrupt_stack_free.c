@@ -1,7 +1,8 @@
-/* corrupt_stack_free.c: a variable on the stack is freed: of the thread that does it, and of one
-   that waits. See corruption.h. */
+/* corrupt_stack_free.c: memory on a stack is freed: of the thread that does it, of one that waits,
+   and of main, where the environment is. See corruption.h. */
 #include "corruption.h"
 
+extern char **environ;
 static char *volatile elsewhere;
 static pthread_barrier_t met;
 
@@ -23,6 +24,7 @@ static void corrupt(char *block, size_t size) {
   pthread_t thread;
   fill_pattern(here, sizeof here, 3);
   free(opaque(here) + 16);
+  free((void *)((uintptr_t)opaque(environ) & ~(uintptr_t)15));
   CHECK(pthread_barrier_init(&met, NULL, 2) == 0);
   CHECK(pthread_create(&thread, NULL, wait_with_variable, NULL) == 0);
   pthread_barrier_wait(&met);
