@@ -374,6 +374,23 @@ HIDDEN bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr
 HIDDEN bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end,
                                 void (*visit)(void *context, uintptr_t begin, uintptr_t end),
                                 void *context);
+/* One mapping of the list, which is read bit by bit. */
+enum port_mapping_kind {
+  PORT_MAPPING_ANONYMOUS, /* private, of no file, and not the main stack or the kernel's own */
+  PORT_MAPPING_OTHER,
+};
+struct port_mapping {
+  uintptr_t begin, end;
+  enum port_mapping_kind kind;
+  bool readable, writable;
+  char name[80]; /* the file's without its folder, "[heap]" and the like; empty: none */
+};
+/* 1: found; 0: nothing is mapped there; below zero: cannot be told. */
+HIDDEN int port_find_mapping(uintptr_t address, struct port_mapping *mapping);
+/* Copies memory that may not be there; the bytes that could be read. PORT_NO_MEMORY: none is there
+   that can be; otherwise below zero: looking is not allowed. */
+enum { PORT_NO_MEMORY = -14 };
+HIDDEN long port_peek(uintptr_t address, void *buffer, size_t size);
 /* Finds the mapping of an address in a text of maps: writes "name+0xoffset". */
 struct text;
 HIDDEN void port_describe_address(uintptr_t address, char *maps_text, size_t size,

@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "api/background.h"
+#include "api/bad_pointer.h"
 #include "api/libraries.h"
-#include "api/next.h"
 #include "api/reclaim.h"
 #include "api/start.h"
 #include "base/option.h"
@@ -39,10 +39,6 @@ enum {
   MOVES = 256,          /* at most: each may leave a mapping of its own behind */
   GROWING = 1,          /* instead of an alignment: takes over from an object that was outgrown */
 };
-
-/* libc's own, for blocks that libc made (dlmopen, callers of __libc_malloc). */
-extern void __libc_free(void *pointer);
-extern void *__libc_realloc(void *pointer, size_t size);
 
 /* --- making
  * ---------------------------------------------------------------------------------------- */
@@ -109,37 +105,6 @@ EXPORT FAST void *malloc(size_t size) {
 
 /* --- giving up
  * ------------------------------------------------------------------------------------- */
-
-/* What a pointer that begins no live object points to, for a report. */
-static const char *describe(uintptr_t pointer, size_t *size) {
-  struct cell cell;
-  *size = 0;
-  if (!cell_of(pointer, &cell)) return "an address of the heap where no block is";
-  if (*state_at(cell.address) == STATE_NONE)
-    return cell.address == pointer ? "a block that was freed already, " : "inside a free block";
-  *size = cell.page->size - 1;
-  return "inside a block";
-}
-
-static COLD void bad_pointer(const char *by, void *pointer) {
-  size_t size;
-  const char *what = heap_holds((uintptr_t)pointer) ? describe((uintptr_t)pointer, &size)
-                                                    : (size = 0, "not a block of the heap");
-  report_bad_free(by, (uintptr_t)pointer, what, size);
-}
-
-/* A block that libc's own allocator made goes back to it. Its main heap is the program break;
-   before anyone called it, there is no such block. */
-static bool is_libc_block(void *pointer) {
-  if (WITHOUT(foreign_blocks)) return false;
-  struct mallinfo2 info = NEXT(mallinfo2)();
-  return info.arena + info.hblkhd > 0 && ((uintptr_t)pointer & (GRANULE - 1)) == 0;
-}
-
-static COLD void free_foreign(void *pointer) {
-  if (is_libc_block(pointer)) __libc_free(pointer);
-  else bad_pointer("free", pointer);
-}
 
 /* A fixed sequence, so that a run can be repeated: Steele, Lea, Flood, "Fast splittable
    pseudorandom number generators" (OOPSLA 2014), the mixing function. */
@@ -221,8 +186,12 @@ static inline bool free_quickly(void *pointer) {
 static NOINLINE void free_slowly(void *pointer) {
   if (free_quickly(pointer) || !pointer) return;
   int error = errno;
-  if (heap_holds((uintptr_t)pointer)) give_up(pointer, "free", CALLER);
-  else free_foreign(pointer);
+  if (heap_holds((uintptr_t)pointer)) {
+    give_up(pointer, "free", CALLER);
+  } else {
+    const struct foreign_allocator *other = bad_pointer_or_foreign("free", pointer);
+    if (other) other->free(pointer);
+  }
   errno = error;
 }
 
@@ -290,8 +259,8 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
 
 static void *resize(void *pointer, size_t size, uintptr_t caller) {
   if (!heap_holds((uintptr_t)pointer)) {
-    if (is_libc_block(pointer)) return __libc_realloc(pointer, size);
-    bad_pointer("realloc", pointer);
+    const struct foreign_allocator *other = bad_pointer_or_foreign("realloc", pointer);
+    if (other) return other->realloc(pointer, size);
     errno = ENOMEM;
     return NULL;
   }
@@ -383,8 +352,10 @@ EXPORT void *pvalloc(size_t size) {
 
 static NOINLINE size_t usable_slowly(void *pointer) {
   if (!pointer) return 0;
-  if (!heap_holds((uintptr_t)pointer))
-    return is_libc_block(pointer) ? NEXT(malloc_usable_size)(pointer) : 0;
+  if (!heap_holds((uintptr_t)pointer)) {
+    const struct foreign_allocator *other = bad_pointer_or_foreign("malloc_usable_size", pointer);
+    return other ? other->usable_size(pointer) : 0;
+  }
   struct cell cell;
   if (!is_in_use(pointer, &cell, "usable", CALLER)) {
     bad_pointer("malloc_usable_size", pointer);

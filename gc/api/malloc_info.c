@@ -32,7 +32,7 @@ static struct census take_census(void) {
     if (!cells || page_first(i) != i) continue;
     size_t used = 1;
     if (page->class == CLASS_LARGE) {
-      if (atomic_get(state_at(page_address(page))) == STATE_NONE) continue; /* kept by a thread */
+      if (state_is_none(atomic_get(state_at(page_address(page))))) continue; /* kept by a thread */
       census.large_objects++;
       census.large_bytes += page->size;
     } else {

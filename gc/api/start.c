@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "api/background.h"
+#include "api/bad_pointer.h"
 #include "api/libraries.h"
 #include "api/next.h"
 #include "api/process.h"
@@ -59,7 +60,9 @@ static bool set_up_heap(void) {
     heap_undo(); /* the next call of malloc tries again */
     return false;
   }
-  heap.free_slowly = options.free_policy != FREE_TRUST;
+  /* The state byte is exchanged on the slow path alone: of frees that race just one goes through.
+   */
+  heap.free_slowly = options.free_policy != FREE_TRUST || options.errors == ERRORS_ABORT;
   thread_instrumented =
       options.check != CHECK_OFF || options.collect_every || options.drop_free || options.zero;
   heap.free_quickly = !thread_instrumented ? options.free_policy : FREE_TRUST;
@@ -108,6 +111,7 @@ __attribute__((constructor(101))) static void start(void) {
   signals_start();
   threads_start();
   process_start();
+  bad_pointer_start();
   if (!options.inherit) remove_from_preload();
   if (!options.collect) return;
   if (!libraries_are_ours()) {

@@ -446,7 +446,7 @@ static inline __attribute__((always_inline)) void scan_object(struct marker *w, 
   uint8_t state = heap.state[object >> 8];
   bool leaf = false;
   if (UNLIKELY(state != STATE_LIVE)) {
-    if (state == STATE_NONE) return; /* waits in a buffer, or is being made */
+    if (state_is_none(state)) return; /* waits in a buffer, or is being made */
     leaf = state_is_leaf(state);
     if ((state & STATE_LIVE) && state_suspected(state)) clear_suspicion(object >> 8, state);
   }
@@ -539,7 +539,9 @@ static void recount(struct mark_counts *counts) {
     for (unsigned word = 0; word < page->words; word++)
       for (uint64_t bits = page_marked(page)[word]; bits; bits &= bits - 1) {
         uint32_t index = word * 64 + (uint32_t)__builtin_ctzll(bits);
-        if (index >= page->cells || !*state_at(page_address(page) + index * page->size)) continue;
+        if (index >= page->cells ||
+            state_is_none(*state_at(page_address(page) + index * page->size)))
+          continue;
         counts->objects++;
         counts->bytes += page->size;
       }

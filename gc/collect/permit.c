@@ -68,6 +68,14 @@ bool permit_cycle(void *stack, size_t size) {
   return false;
 }
 
+bool permit_calls(void) {
+  if (atomic_get(&port_sealed) || permit_forbidden()) return false;
+  if (atomic_get(&permit.tried)) return true;
+  if (port_is_filtered()) return false;
+  atomic_set(&permit.tried, true); /* as permit_cycle finds, too */
+  return true;
+}
+
 bool permit_helpers(void *stack, size_t size) {
   if (atomic_get(&port_sealed)) return false;
   if (permit.helpers == UNKNOWN)

@@ -27,6 +27,9 @@ HIDDEN void permit_unseal(void);
 /* Asked before each cycle with the cycle lock held and signals blocked; room for a stack. The first
    time, under an inherited filter, the trial is made. */
 HIDDEN bool permit_cycle(void *stack, size_t size);
+/* May a thread make the calls that a cycle makes, to look at memory that may not be there? Under an
+   inherited filter only once the trial was passed. */
+HIDDEN bool permit_calls(void);
 /* The same for marking with helpers, before the world is stopped: no reason not to collect. */
 HIDDEN bool permit_helpers(void *stack, size_t size);
 

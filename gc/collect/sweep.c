@@ -55,7 +55,7 @@ static bool may_die(uint8_t object, const struct sweep_policy *policy) {
 /* One more mark did not reach it. */
 static enum fate fate_of(uint8_t object, const struct sweep_policy *policy, uint8_t *becomes) {
   *becomes = object;
-  if (object == STATE_NONE) return FATE_WAITS;
+  if (state_is_none(object)) return FATE_WAITS;
   if (!may_die(object, policy)) return FATE_KEPT;
   unsigned times = state_suspected(object) + 1;
   if ((object & STATE_LIVE) && !(object & STATE_CONDEMNED) && times < policy->confirm) {
@@ -200,10 +200,13 @@ static void clear(uintptr_t address, size_t size, bool later) {
   else if (state.policy.live || options.zero) wipe(address, size);
 }
 
+/* Under quarantine it was the program that freed it, mostly. */
+static uint8_t state_of_taken(void) { return state.policy.live ? STATE_RECLAIMED : STATE_NONE; }
+
 /* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */
 static bool take_dead(uintptr_t address, size_t size, bool later) {
   uint8_t *object = state_at(address), old = atomic_get(object);
-  if (!state_is_dead(old) || !__atomic_compare_exchange_n(object, &old, STATE_NONE, false,
+  if (!state_is_dead(old) || !__atomic_compare_exchange_n(object, &old, state_of_taken(), false,
                                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
     return false;
   clear(address, size, later);
@@ -219,12 +222,13 @@ enum { WORD_STATES = sizeof(state_word), WORD_BYTES = WORD_STATES * GRANULE };
 
 /* Claims the dead among them; each byte that is one is 1 in the result. */
 static state_word take_states(state_word *states) {
-  state_word old = atomic_get(states), dead;
+  state_word old = atomic_get(states), dead, taken;
   do {
     dead = old / STATE_DEAD & ~old & LOWEST_BITS; /* not live, see state_is_dead */
     if (!dead) break;
-  } while (!__atomic_compare_exchange_n(states, &old, old & ~(dead * 255), false, __ATOMIC_SEQ_CST,
-                                        __ATOMIC_RELAXED));
+    taken = (old & ~(dead * 255)) | dead * state_of_taken();
+  } while (
+      !__atomic_compare_exchange_n(states, &old, taken, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
   return dead;
 }
 

@@ -8,7 +8,8 @@
    heap page   64 KiB. A span of one or four holds cells of one size class; a large object is a
                run of its own. Page 0 is never used, so that the base address is no pointer to
                an object.
-   state byte  one per granule of 16 bytes, nonzero only at the first granule of an object.
+   state byte  one per granule of 16 bytes, nonzero only at the first granule of an object (but for
+               STATE_RECLAIMED, which is none).
                malloc sets it as its last step, free checks and clears it as its first.
    allocated   one bit per cell: the cell is an object or waits in an allocation buffer.
    marked      one bit per cell: while a cycle marks, reached; between the flip at the end of the
@@ -40,8 +41,15 @@ enum state {
                              program frees after all is not handed out and then swept */
   STATE_SUSPECT = 32,     /* with LIVE: one of up to seven marks in a row that did not reach it. No
                              fast path takes it either; free and malloc end the count of a cell */
-  STATE_SUSPECT_MASK = 7 * STATE_SUSPECT
+  STATE_SUSPECT_MASK = 7 * STATE_SUSPECT,
+  STATE_RECLAIMED = 64 /* alone: as NONE, and tells whoever frees it after all that the collector
+                          took it back. May lie inside the cells that its span is used for later */
 };
+
+/* Is there no object? Its cell is free, waits, or is being made. */
+static inline bool state_is_none(uint8_t state) {
+  return state == STATE_NONE || state == STATE_RECLAIMED;
+}
 
 static inline bool state_is_dead(uint8_t state) {
   return (state & (STATE_LIVE | STATE_DEAD)) == STATE_DEAD;

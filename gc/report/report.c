@@ -11,6 +11,7 @@
 
 struct report_totals report_totals;
 struct report_reason report_reasons[REPORT_REASONS + 1];
+void (*report_trace)(void);
 
 /* By whoever holds the cycle lock. A word that finds no room is in `skipped` alone. */
 static void count_reason(const char *why) {
@@ -139,23 +140,35 @@ void report_false_reclaim(const char *by, uintptr_t object, size_t size, uintptr
   send(&text);
 }
 
-void report_bad_free(const char *by, uintptr_t pointer, const char *what, size_t size) {
+void report_bad_free(const struct report_pointer *p) {
   __atomic_fetch_add(&report_totals.bad_frees, 1, __ATOMIC_RELAXED);
   if (options.errors == ERRORS_IGNORE) return;
-  char buffer[512];
+  char buffer[1000];
   struct text text = text_in(buffer, sizeof buffer);
-  text_add(&text, by);
+  text_add(&text, p->by);
   text_add(&text, "(");
-  text_add_hex(&text, pointer);
+  text_add_hex(&text, p->address);
   text_add(&text, "): ");
-  text_add(&text, what);
-  if (size) {
+  text_add(&text, p->what);
+  if (p->block) {
     text_add(&text, " of ");
-    text_add_number(&text, size);
+    text_add_number(&text, p->size);
     text_add(&text, " bytes");
+    if (p->address != p->block) {
+      text_add(&text, ", ");
+      text_add_number(&text, p->address - p->block);
+      text_add(&text, " behind its beginning ");
+      text_add_hex(&text, p->block);
+    }
+    if (site_of(p->block)) {
+      text_add(&text, ", allocated at ");
+      site_describe(site_of(p->block), &text);
+    }
   }
   message_text(&text);
-  if (options.errors == ERRORS_ABORT) port_abort();
+  if (options.errors != ERRORS_ABORT) return;
+  if (report_trace) report_trace();
+  port_abort();
 }
 
 void report_note(const char *note) {

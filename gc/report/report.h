@@ -50,7 +50,16 @@ HIDDEN void report_exit(void);
 /* A proven wrong reclaim: a condemned object was used. `by` is the call (or "write"). */
 HIDDEN void report_false_reclaim(const char *by, uintptr_t object, size_t size, uintptr_t caller);
 /* A free, realloc or malloc_usable_size of what is no live object. */
-HIDDEN void report_bad_free(const char *by, uintptr_t pointer, const char *what, size_t size);
+struct report_pointer {
+  const char *by;
+  uintptr_t address;
+  const char *what;
+  uintptr_t block; /* the cell that it lies in, and what fits into it; 0: none */
+  size_t size;
+};
+HIDDEN void report_bad_free(const struct report_pointer *pointer);
+/* Called before errors=abort ends the process, if set: shows how it came there. */
+extern HIDDEN void (*report_trace)(void);
 /* Something was given up for good or for a while: one line, in the log only. */
 HIDDEN void report_note(const char *text);
 HIDDEN void report_fork_child(void);

@@ -453,6 +453,62 @@ bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end,
   return read;
 }
 
+static void note_mapping(const struct mapping *from, struct port_mapping *to) {
+  const char *name = from->name;
+  size_t length = from->name_length;
+  bool huge = name_begins(from, "/anon_hugepage"); /* MAP_HUGETLB without a file */
+  bool anonymous = length == 0 || huge || name_is(from, "[heap]") || name_begins(from, "[anon");
+  for (const char *slash; (slash = memchr(name, '/', length)); name = slash + 1)
+    length -= (size_t)(slash + 1 - name);
+  length = size_min(length, sizeof to->name - 1);
+  to->begin = from->begin;
+  to->end = from->end;
+  to->kind = anonymous && from->permissions[3] == 'p' ? PORT_MAPPING_ANONYMOUS : PORT_MAPPING_OTHER;
+  to->readable = from->permissions[0] == 'r';
+  to->writable = from->permissions[1] == 'w';
+  memcpy(to->name, name, length);
+  to->name[length] = 0;
+}
+
+int port_find_mapping(uintptr_t address, struct port_mapping *mapping) {
+  char text[4096 + 256]; /* the longest name and what stands before it */
+  int descriptor = port_open_read("/proc/thread-self/maps");
+  if (descriptor < 0) return descriptor;
+  size_t held = 0;
+  int found = -EIO; /* an empty list tells nothing */
+  for (bool more = true; more;) {
+    long got = port_read(descriptor, text + held, sizeof text - held);
+    if (got <= 0) break;
+    found = 0;
+    held += (size_t)got;
+    const char *at = text, *newline;
+    while (more && (newline = memchr(at, '\n', (size_t)(text + held - at)))) {
+      struct mapping line;
+      const char *begin = at;
+      if (!next_mapping(&begin, newline + 1, &line)) break;
+      at = newline + 1;
+      if (address >= line.end) continue;
+      more = false;
+      if (address < line.begin) break;
+      note_mapping(&line, mapping);
+      found = 1;
+    }
+    held -= (size_t)(at - text);
+    memmove(text, at, held);
+    if (held == sizeof text) { /* no line is as long */
+      found = -EIO;
+      break;
+    }
+  }
+  port_close(descriptor);
+  return found;
+}
+
+long port_peek(uintptr_t address, void *buffer, size_t size) {
+  struct iovec to = {buffer, size}, from = {(void *)address, size};
+  return SYSTEM_CALL(SYS_process_vm_readv, port_thread_id(), &to, 1, &from, 1, 0);
+}
+
 void port_describe_address(uintptr_t address, char *maps_text, size_t size, struct text *out) {
   long length = port_read_file("/proc/thread-self/maps", maps_text, size);
   const char *at = maps_text, *end = at + (length > 0 ? length : 0);

@@ -114,6 +114,26 @@ Test(leaf, lives_as_any_block, .timeout = 90) { leaf("kept", ""); }
 Test(leaf, lives_as_any_block_under_ignore, .timeout = 90) { leaf("kept", "free=ignore"); }
 Test(leaf, is_freed_once, .timeout = 90) { leaf("bad", "errors=ignore"); }
 
+/* Not a word of them, and no crash, whoever made the block. */
+static void silent(const char *options, const char *program, const char *name) {
+  struct run run = run_collected(options, 30, program, name, NULL);
+  cr_assert_eq(run.errors_size, 0, "%s", run_describe(&run));
+  run_discard(&run);
+}
+
+Test(family, blocks_of_libc, .timeout = 60) {
+  static const char *const options[] = {"", "collect=off", "errors=abort", "free=quarantine"};
+  for (int i = 0; i < 4; i++) silent(options[i], "foreign", "libc-block");
+}
+Test(family, blocks_of_a_second_libc, .timeout = 60) {
+  silent("", "foreign", "second-libc");
+  silent("errors=abort", "foreign", "second-libc");
+}
+Test(family, programs_with_a_malloc_of_their_own, .timeout = 60) {
+  silent("errors=abort", "own_malloc", NULL);
+  silent("errors=abort", "part_malloc", NULL);
+}
+
 /* The condemn oracle can find: a pointer hidden by the program, and the block used after all. */
 static void finds(const char *use) {
   struct run run = run_collected("check=condemn", 30, "hidden", use, NULL);

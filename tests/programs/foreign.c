@@ -2,6 +2,8 @@
 
    family       all names of the malloc family are to be found in one library; hooks do nothing
    libc-block   libc's own malloc made it: our family takes it, and it holds the only pointers
+   second-libc  a second libc's malloc made it, in a namespace of its own: our family takes it. (No
+                case for plain malloc: libc's aborts on blocks of another libc.)
    namespace    a library with a namespace and a libc of its own holds the only pointers
    deepbind     a library opened with RTLD_DEEPBIND frees our blocks and hands out its own
    offsets      a library keeps distances instead of pointers (for pin=foreign_module)
@@ -96,6 +98,41 @@ static void libc_block(void) {
     CHECK(pattern_holds(*blocks[i], SIZE, i));
     free(*blocks[i]);
     free(blocks[i]);
+  }
+}
+
+static void *make_and_free(void *make) {
+  void *blocks[200];
+  for (unsigned i = 0; i < 200; i++) {
+    size_t size = i % 5 == 4 ? i * 2000 : i * 5;
+    blocks[i] = ((void *(*)(size_t))make)(size);
+    fill_pattern(blocks[i], size, i);
+  }
+  for (unsigned i = 0; i < 200; i++) {
+    size_t size = i % 5 == 4 ? i * 2000 : i * 5;
+    CHECK(malloc_usable_size(blocks[i]) >= size);
+    CHECK(pattern_holds(blocks[i], size, i));
+    if (i % 3 == 0) {
+      blocks[i] = realloc(blocks[i], size * 2 + 1);
+      CHECK(blocks[i] != NULL && pattern_holds(blocks[i], size, i));
+    }
+    free(blocks[i]);
+  }
+  return make;
+}
+
+static void second_libc(void) {
+  void *libc = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
+  if (libc == NULL) not_possible(dlerror());
+  void *first = dlsym(RTLD_DEFAULT, "__libc_malloc"), *second = module_function(libc, "malloc");
+  pthread_t thread;
+  for (int turn = 0; turn < 6;
+       turn++) { /* in arenas of threads as well, and beside the first libc */
+    if (turn < 3) make_and_free(second);
+    CHECK(pthread_create(&thread, NULL, make_and_free, second) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    if (turn > 0 && first != NULL) make_and_free(first);
+    collect();
   }
 }
 
@@ -204,6 +241,7 @@ int main(int count, char **arguments) {
   const char *name = arguments[1];
   if (strcmp(name, "family") == 0) family();
   else if (strcmp(name, "libc-block") == 0) libc_block();
+  else if (strcmp(name, "second-libc") == 0) second_libc();
   else if (strcmp(name, "namespace") == 0) namespace();
   else if (strcmp(name, "deepbind") == 0) deepbind();
   else if (strcmp(name, "offsets") == 0) offsets(module_path());

@@ -4,7 +4,9 @@
               installs a filter that kills for what a collection needs and malloc does not (by
               prctl, by syscall, or one that allows nothing but what malloc, write and exit need),
               then allocates and frees in all sizes and in a thread, and ends.
-   seccomp inherit kill|refuse|docker|no-clone
+   seccomp own-bad
+              the last of these, and frees what is no block: on the stack, in the data, inside a
+   block, a second time; and what is one, of libc's own. seccomp inherit kill|refuse|docker|no-clone
               installs a filter that lets a program start, and starts itself under it: it leaks and
               asks for collections, and must end well.
    seccomp refused
@@ -94,8 +96,30 @@ static void pass_time(void) {
   nanosleep(&while_, NULL);
 }
 
+#pragma GCC diagnostic ignored "-Wpragmas"
+#pragma GCC diagnostic ignored "-Wunknown-warning-option"
+#pragma GCC diagnostic ignored "-Wfree-nonheap-object"
+#pragma GCC diagnostic ignored "-Wuse-after-free"
+
+static void *libc_blocks[10];
+
+static void free_badly(void) {
+  static char data[64];
+  char here[64], *volatile block = malloc(100), *volatile bad = here + 16;
+  free(bad);
+  bad = data + 16;
+  free(bad);
+  bad = block + 16;
+  free(bad);
+  free(block);
+  free(block);
+  for (int i = 0; i < 10; i++) free(libc_blocks[i]);
+}
+
 static void run_own(const char *how) {
-  bool tight = strcmp(how, "own-tight") == 0;
+  bool bad = strcmp(how, "own-bad") == 0, tight = bad || strcmp(how, "own-tight") == 0;
+  void *(*make)(size_t) = (void *(*)(size_t))dlsym(RTLD_DEFAULT, "__libc_malloc");
+  for (int i = 0; bad && make != NULL && i < 10; i++) libc_blocks[i] = make(100 + i * 9000);
   churn();
   collect();
   begin_filter();
@@ -113,6 +137,7 @@ static void run_own(const char *how) {
     churn();
     collect();
   }
+  if (bad) free_badly();
   if (!tight) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, churn_in_thread, NULL) != 0) fail("no thread");

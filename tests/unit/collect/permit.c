@@ -2,9 +2,11 @@
    are tested by tests/programs/seccomp.c. */
 #include "tests/unit/collect/collector.h"
 
+#include <errno.h>
 #include <signal.h>
 
 #include "collect/permit.h"
+#include "tests/unit/ports/filters.h"
 
 TestSuite(permit, .init = unit_start_collector, .timeout = 60);
 
@@ -64,4 +66,22 @@ Test(permit, helpers_are_for_processes_without_a_seal) {
   permit_seal();
   cr_expect(!permit_helpers(stack, sizeof stack));
   atomic_set(&port_sealed, false);
+}
+
+Test(permit, looking_at_memory_is_for_processes_without_a_filter) {
+  cr_expect(permit_calls());
+  permit_forbid("test");
+  cr_expect(!permit_calls());
+  permit_withdraw();
+  permit_seal();
+  cr_expect(!permit_calls());
+  atomic_set(&port_sealed, false);
+  cr_expect(permit_calls());
+}
+
+Test(permit, under_an_inherited_filter_the_trial_comes_first) {
+  if (!filter_call(SYS_acct, SECCOMP_RET_ERRNO | EPERM)) cr_skip_test("no filters");
+  cr_expect(!permit_calls());
+  cr_assert(cycle_run(CYCLE_REQUEST, true));
+  cr_expect(permit_calls());
 }

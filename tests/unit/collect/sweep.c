@@ -350,7 +350,26 @@ Test(sweep, an_object_dies_when_as_many_marks_as_wanted_missed_it) {
     cr_expect_eq(counts.suspect_bytes, 0);
     cr_expect_eq(counts.recovered, 1);
     cr_expect(!is_allocated(small) && !is_allocated(large));
-    cr_expect_eq(*state_at((uintptr_t)small), STATE_NONE);
+    cr_expect_eq(*state_at((uintptr_t)small), STATE_RECLAIMED);
+  }
+}
+
+Test(sweep, what_was_taken_back_is_no_object) {
+  const struct sweep_policy policy = {.live = true, .confirm = 1};
+  static const size_t wanted[] = {8, 20, 50, 100}; /* the first three are claimed several at once */
+  for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+    void *object = make(wanted[i], 0);
+    struct cell cell;
+    flip_and_sweep(policy);
+    cr_assert_eq(object_find(object, &cell), STATE_RECLAIMED, "%zu", wanted[i]);
+    cr_expect_eq(release(object), RELEASE_NOT_LIVE);
+    cr_expect_eq(object_find(object, &cell), STATE_RECLAIMED, "and still is not");
+    uint64_t *word = &page_allocated(cell.page)[cell.index / 64], bit = 1ull << cell.index % 64;
+    __atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST); /* as in a buffer */
+    struct sweep_counts counts = flip_and_sweep(policy);
+    cr_expect_eq(counts.dead_objects + counts.kept_objects, 0);
+    cr_expect(is_allocated(object), "it waits");
+    __atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
   }
 }
 

@@ -377,3 +377,46 @@ Test(mappings, an_address_is_described_by_its_file) {
   *out.end = 0;
   cr_expect_str_eq(buffer, "0x1000");
 }
+
+Test(mappings, one_is_found) {
+  struct port_mapping found;
+  static char data[8192];
+  make_area();
+  map(3, 2, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  cr_assert_eq(port_find_mapping((uintptr_t)area + 4 * 4096 + 77, &found), 1);
+  cr_expect_eq(found.kind, PORT_MAPPING_ANONYMOUS);
+  cr_expect(found.begin == (uintptr_t)area + 3 * 4096 && found.end == found.begin + 2 * 4096);
+  cr_expect(found.readable && !found.writable);
+  cr_expect_str_eq(found.name, "");
+  map(10, 4, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1);
+  cr_assert_eq(port_find_mapping((uintptr_t)area + 10 * 4096, &found), 1);
+  cr_expect_eq(found.kind, PORT_MAPPING_OTHER, "shared");
+  map(20, 4, PROT_NONE, MAP_PRIVATE, temporary_file(4));
+  cr_assert_eq(port_find_mapping((uintptr_t)area + 21 * 4096, &found), 1);
+  cr_expect(found.kind == PORT_MAPPING_OTHER && !found.readable && !found.writable);
+  cr_expect(found.name[0] && !strchr(found.name, '/'), "%s", found.name);
+  cr_assert_eq(port_find_mapping((uintptr_t)&found, &found), 1);
+  cr_expect_eq(found.kind, PORT_MAPPING_OTHER);
+  cr_expect_str_eq(found.name, "[stack]");
+  cr_assert_eq(port_find_mapping((uintptr_t)sbrk(0) - 1, &found), 1);
+  cr_expect_eq(found.kind, PORT_MAPPING_ANONYMOUS);
+  cr_expect_str_eq(found.name, "[heap]");
+  cr_assert_eq(port_find_mapping((uintptr_t)data, &found), 1);
+  cr_assert_eq(munmap(area + 30 * 4096, 4096), 0);
+  cr_expect_eq(port_find_mapping((uintptr_t)area + 30 * 4096, &found), 0);
+  cr_expect_eq(port_find_mapping(0x10, &found), 0);
+  cr_expect_eq(port_find_mapping(UINTPTR_MAX, &found), 0);
+}
+
+Test(mappings, memory_is_looked_at_that_may_not_be_there) {
+  char buffer[8192];
+  make_area();
+  map(0, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  map(1, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  strcpy(area + 4000, "text");
+  cr_expect_eq(port_peek((uintptr_t)area + 4000, buffer, 5), 5);
+  cr_expect_str_eq(buffer, "text");
+  cr_expect_eq(port_peek((uintptr_t)area, buffer, 8192), 4096, "as far as it is there");
+  cr_expect_eq(port_peek((uintptr_t)area + 4096, buffer, 1), PORT_NO_MEMORY);
+  cr_expect_eq(port_peek(0, buffer, 1), PORT_NO_MEMORY);
+}

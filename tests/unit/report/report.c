@@ -189,7 +189,7 @@ Test(report, a_note) {
 
 Test(report, a_fork_child_counts_from_zero) {
   report_cycle(&event);
-  report_bad_free("free", 1, "x", 0);
+  report_bad_free(&(struct report_pointer){"free", 1, "x", 0, 0});
   report_fork_child();
   static const struct report_totals zero;
   cr_expect(!memcmp(&report_totals, &zero, sizeof zero));
@@ -197,33 +197,49 @@ Test(report, a_fork_child_counts_from_zero) {
 
 /* --- bad frees: to stderr whatever the log is ------------------------------------------------- */
 
+static void bad_free(const char *by, uintptr_t address, const char *what) {
+  report_bad_free(&(struct report_pointer){by, address, what, 0, 0});
+}
+
 Test(report, a_bad_free) {
   options.log[0] = 0;
-  report_bad_free("free", 0x7f00dead0010, "inside a block", 100);
-  cr_expect_str_eq(next_line(), "reclaim: free(0x7f00dead0010): inside a block of 100 bytes");
-  report_bad_free("realloc", 0x10, "not a block of the heap", 0);
-  cr_expect_str_eq(next_line(), "reclaim: realloc(0x10): not a block of the heap");
-  cr_expect_eq(report_totals.bad_frees, 2);
+  bad_free("realloc", 0x10, "in no memory");
+  cr_expect_str_eq(next_line(), "reclaim: realloc(0x10): in no memory");
+  struct report_pointer pointer = {"free", 0x7f00dead0010, "inside a block", 0x7f00dead0000, 47};
+  report_bad_free(&pointer);
+  cr_expect_str_eq(next_line(), "reclaim: free(0x7f00dead0010): inside a block of 47 bytes, "
+                                "16 behind its beginning 0x7f00dead0000");
+  pointer.address = pointer.block;
+  pointer.what = "a block that was freed already,";
+  report_bad_free(&pointer);
+  cr_expect_str_eq(next_line(),
+                   "reclaim: free(0x7f00dead0000): a block that was freed already, of 47 bytes");
+  cr_expect_eq(report_totals.bad_frees, 3);
 }
 
 Test(report, bad_frees_may_be_ignored) {
   options.errors = ERRORS_IGNORE;
-  report_bad_free("free", 0x10, "not a block of the heap", 0);
+  bad_free("free", 0x10, "in no memory");
   cr_expect_str_eq(next_line(), "");
   cr_expect_eq(report_totals.bad_frees, 1);
 }
 
+static void trace(void) { report_note("traced"); }
+
 Test(report, a_bad_free_may_abort) {
   options.errors = ERRORS_ABORT;
+  report_trace = trace;
   pid_t child = fork();
   if (child == 0) {
-    report_bad_free("free", 0x10, "not a block of the heap", 0);
+    bad_free("free", 0x10, "in no memory");
     _exit(0);
   }
   int status;
   waitpid(child, &status, 0);
   cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-  cr_expect_str_eq(next_line(), "reclaim: free(0x10): not a block of the heap");
+  cr_expect_str_eq(next_line(), "reclaim: free(0x10): in no memory");
+  const char *line = next_line();
+  cr_expect(strstr(line, "note traced"), "%s", line);
 }
 
 Test(report, a_false_reclaim_goes_to_the_log_or_to_stderr) {

@@ -1,0 +1,75 @@
+/* bad_pointer.c: see bad_pointer.h. */
+#include "api/bad_pointer.h"
+
+#include <execinfo.h>
+
+#include "base/message.h"
+#include "base/option.h"
+#include "heap/heap.h"
+#include "report/report.h"
+
+enum { FRAMES = 64, ROOM = 256 };
+
+/* The linker's: where this library begins, and where its code ends. */
+extern HIDDEN const char __ehdr_start[], etext[];
+
+/* Where we are, a line a call, from the program's own on: places in files, for addr2line(1). Names
+   would need the loader's lock. */
+static void trace(void) {
+  void *frames[FRAMES];
+  int count = backtrace(frames, FRAMES), i = 0;
+  while (i < count && (char *)frames[i] >= __ehdr_start && (char *)frames[i] < etext) i++;
+  for (; i < count; i++) {
+    char buffer[ROOM];
+    struct text text = text_in(buffer, sizeof buffer);
+    text_add(&text, "  called from ");
+    foreign_add_place((uintptr_t)frames[i] - 1, &text); /* the call, not where it returns to */
+    message_text(&text);
+  }
+}
+
+void bad_pointer_start(void) {
+  foreign_start();
+  if (options.errors != ERRORS_ABORT) return;
+  void *frame;
+  backtrace(&frame, 1); /* loads what it needs while that is sure to work */
+  report_trace = trace;
+}
+
+/* Is there no block of ours; did the collector take one back? */
+static const char *describe_nothing(uintptr_t pointer) {
+  bool usable = (pointer - heap.base) / HEAP_PAGE < atomic_get(&heap.committed_pages);
+  if (usable && pointer % GRANULE == 0 && atomic_get(state_at(pointer)) == STATE_RECLAIMED)
+    return "a block that the collector took back";
+  return "an address of the heap where no block is";
+}
+
+void bad_pointer(const char *by, void *pointer) {
+  struct cell cell;
+  struct report_pointer report = {.by = by, .address = (uintptr_t)pointer};
+  if (!cell_of(report.address, &cell)) {
+    report.what = describe_nothing(report.address);
+  } else {
+    uint8_t state = atomic_get(state_at(cell.address));
+    report.block = cell.address;
+    report.size = cell.page->size - 1;
+    if (cell.address != report.address)
+      report.what = state_is_none(state) ? "inside a free block" : "inside a block";
+    else if (state == STATE_RECLAIMED) report.what = "a block that the collector took back,";
+    else if (state == STATE_NONE)
+      report.what = "a block that was freed already or never allocated,";
+    else report.what = "a block that was freed already,";
+  }
+  report_bad_free(&report);
+}
+
+const struct foreign_allocator *bad_pointer_or_foreign(const char *by, void *pointer) {
+  char buffer[ROOM];
+  struct text what = text_in(buffer, sizeof buffer - 1);
+  const struct foreign_allocator *allocator = foreign_allocator_of((uintptr_t)pointer, &what);
+  if (allocator) return allocator;
+  *what.end = 0;
+  report_bad_free(
+      &(struct report_pointer){.by = by, .address = (uintptr_t)pointer, .what = buffer});
+  return NULL;
+}

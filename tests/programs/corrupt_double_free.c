@@ -1,0 +1,13 @@
+/* corrupt_double_free.c: a block is freed twice. See corruption.h. */
+#include "corruption.h"
+
+static void prepare(char *block, size_t size) {
+  (void)block, (void)size;
+  free(block);
+  victim.given_up = true;
+}
+
+static void corrupt(char *block, size_t size) {
+  (void)block, (void)size;
+  free(opaque(block));
+}

@@ -1,0 +1,12 @@
+/* corrupt_overflow_cell.c: as much as a block holds is written behind it. See corruption.h. */
+#include "corruption.h"
+
+static void prepare(char *block, size_t size) {
+  (void)block, (void)size;
+  victim.damages = true;
+}
+
+static void corrupt(char *block, size_t size) {
+  (void)block, (void)size;
+  memset(opaque(block) + size, 'o', malloc_usable_size(block) + 1);
+}
