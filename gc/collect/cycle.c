@@ -157,6 +157,11 @@ static void prepare(size_t filled) {
   mark_prepare(markers);
 }
 
+/* A program that grew into this cycle will grow into the next; of others nothing is known. */
+static void expect_growth(size_t pages) {
+  page_heap_expect(cycle.reason == CYCLE_GROWTH ? pages : 0);
+}
+
 /* On the cycle's own stack. */
 static void run(void *unused) {
   (void)unused;
@@ -200,7 +205,7 @@ static void run(void *unused) {
   event->pause = flipped - begin;
   if (!event->given_up) {
     world_bury();
-    page_heap_expect(page_heap_counts.used); /* what is empty now is filled again */
+    expect_growth(page_heap_counts.used); /* what is empty now is filled again */
     sweep_rest();
   }
   uint64_t end = port_now();
@@ -217,14 +222,14 @@ static void run(void *unused) {
   size_t left = filled - size_min(swept.dead_bytes / HEAP_PAGE, filled);
   if (event->given_up) pace_skipped(end);
   else pace_done(left, event->live, swept.dead_bytes, swept.suspect_bytes, end);
-  size_t unfilled = page_heap_used() - size_min(page_heap_filled(), page_heap_used());
-  page_heap_expect(pace.due_pages + unfilled);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
   if (!event->given_up) { /* else a thread that is held may hold their locks */
     atomic_set(&mutator_pages_emptied, false);
     if (!WITHOUT(idle_threads)) world_visit_parked(has_harvest, harvest);
     mutator_bequeath();
     mutator_ask_to_trim();
+    expect_growth(pace.due_pages + page_heap_used() -
+                  size_min(page_heap_filled(), page_heap_used()));
     page_heap_decay(end);
   }
   cycle.completed = !event->given_up;

@@ -436,6 +436,7 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
 void page_heap_expect(size_t pages) {
   lock_acquire(&state.lock);
   state.expected = size_min(pages + pages / EXPECTED_SLACK, state.most);
+  if (counts.dirty_free > dirty_limit()) purge_to(dirty_limit());
   lock_release(&state.lock);
 }
 

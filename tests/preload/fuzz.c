@@ -85,13 +85,16 @@ Test(fuzz, plain, .timeout = 120) {
 
 /* It can fail: without these remedies it finds something, and where the library does other than the
    model was told. */
+#define LOST "contents: " /* or its place is given to another first */
 static void finds(struct command command, const char *sign) {
   static const char *const argv[] = {"fuzz", "seed", "1", "200"};
   memcpy(command.argv, argv, sizeof argv);
   command.seconds = 60;
   struct run run = run_command(&command);
   cr_assert(!run.timed_out && run.status != 0, "nothing was found%s", run_describe(&run));
-  cr_assert(strstr(run.errors, sign) != NULL && strstr(run.errors, "the input is in") != NULL,
+  bool lost = strcmp(sign, LOST) == 0 && strstr(run.errors, "overlap: ") != NULL;
+  cr_assert((lost || strstr(run.errors, sign) != NULL) &&
+                strstr(run.errors, "the input is in") != NULL,
             "something else was found%s", run_describe(&run));
   run_discard(&run);
 }
@@ -103,9 +106,9 @@ static void finds(struct command command, const char *sign) {
 
 FINDS_WITHOUT(slack, "", "usable size: ")
 FINDS_WITHOUT(calloc_zeroes, "", "zero: ")
-FINDS_WITHOUT(interior, "", "contents: ")
-FINDS_WITHOUT(mappings, "", "contents: ")
-FINDS_WITHOUT(signal_frame, "collect-every-ms=1", "contents: ")
+FINDS_WITHOUT(interior, "", LOST)
+FINDS_WITHOUT(mappings, "", LOST)
+FINDS_WITHOUT(signal_frame, "collect-every-ms=1", LOST)
 FINDS_WITHOUT(fork_child_reset, "", "the fork child hangs")
 
 #define FINDS_BELIEF(name, belief, sign)                                                           \
