@@ -306,8 +306,7 @@ static void sweep_claimed(struct page *page) {
   uint64_t *marked = page_marked(page);
   /* Wiped by whoever fills the page, where that will be done (mutator.c): if it is handed out under
      our eyes it may not be, which harms nobody. */
-  bool later =
-      is_all_garbage(page) && atomic_get(&page->full) && !state.policy.poison && !options.zero;
+  bool later = wipes_later() && is_all_garbage(page) && atomic_get(&page->full);
   if (later) page->unwiped = 1;
   size_t size = page->size;
   unsigned words = page->words; /* once the last cell is free the page may change hands */
