@@ -26,6 +26,14 @@ PROGRAM(openssl, 3000, SCRIPT("openssl.sh"))
 PROGRAM(bash, 2000, SCRIPT("bash.sh"))
 PROGRAM(guile, 200, RUN("guile", "--no-auto-compile", "-s", "@INPUTS@/work.scm"))
 
+POLICIES(python_malloc)
+POLICIES(perl)
+POLICIES(lua)
+POLICIES(sqlite)
+POLICIES(gawk)
+POLICIES(jq)
+POLICIES(git)
+
 /* Python's own tests: each has the result that it has under plain malloc. */
 #define SUITE(...) RUN("/usr/bin/python3", "@INPUTS@/suite.py", __VA_ARGS__)
 PROGRAM(python_suite, 500, SUITE("test_list", "test_dict", "test_gc"), .pace = 20)

@@ -8,3 +8,5 @@ PROGRAM(memcached, 5, SERVER("memcached.sh"))
 PROGRAM(nginx, 100, SERVER("nginx.sh"))
 PROGRAM(mosquitto, 1000, SERVER("mosquitto.sh"))
 PROGRAM(squid, 1500, SERVER("squid.sh"))
+
+POLICIES(redis)

@@ -5,6 +5,13 @@
 
 static const size_t sizes[] = {24, 3000, 40000, 300000, 2 << 20, 5 << 20};
 
+/* As free=quarantine leaves large ones. */
+static bool is_emptied(const char *block, size_t size) {
+  const char *options = getenv("RECLAIM");
+  return options != NULL && strstr(options, "free=quarantine") != NULL && size >= 256 << 10 &&
+         block[0] == 0 && memcmp(block, block + 1, size - 1) == 0;
+}
+
 int main(void) {
   unsigned moved = 0;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -17,7 +24,7 @@ int main(void) {
     moved += grown != old;
     memset(grown, 0x55, 3 * size);
     collect();
-    if (grown != old && !pattern_holds(old, size, (unsigned)i))
+    if (grown != old && !pattern_holds(old, size, (unsigned)i) && !is_emptied(old, size))
       fail("size %zu: the outgrown block lost its contents", size);
     free(grown);
     free(behind);

@@ -101,7 +101,9 @@ Test(held, in_a_fork_child) {
     cr_assert(held_put(HELD_EPOLL, key * 101, (uintptr_t)0xabc00000 + key, &displaced));
   pthread_create(&thread, NULL, churn, &stop);
   for (int i = 0; i < CHILDREN; i++) {
+    heap_metadata_lock(); /* as fork does: the table may be about to grow */
     pid_t child = fork();
+    heap_metadata_unlock();
     cr_assert(child >= 0);
     if (child == 0) {
       bool found[STEADY] = {false};
