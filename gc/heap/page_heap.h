@@ -39,7 +39,8 @@ static inline size_t page_heap_ghosts(void) {
 }
 /* Heap pages in use, and those with memory behind them. */
 static inline size_t page_heap_used(void) {
-  return atomic_get(&page_heap_counts.used) - page_heap_ghosts();
+  size_t used = atomic_get(&page_heap_counts.used);
+  return used - size_min(page_heap_ghosts(), used); /* read one after the other */
 }
 /* Heap pages' worth of memory in objects and in buffers. What is used above that are free cells in
    pages of which others are taken: a program fills them without taking another page. */

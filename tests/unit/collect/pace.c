@@ -83,6 +83,35 @@ Test(pace, a_small_heap_may_grow_by_32_MiB) {
   cr_expect(due_at(34 * mib));
 }
 
+/* A cycle of so many milliseconds, so many after the one before. */
+static void dear_cycle(unsigned took, unsigned between) {
+  pace.took = took * (second / 1000);
+  pace.last = 7 * second - between * (second / 1000);
+  cycle(2, 1, 1);
+}
+
+static void expect_due_at(size_t mebibytes) {
+  cr_expect(!due_at(mebibytes * mib - 1), "%zu MiB", mebibytes);
+  cr_expect(due_at(mebibytes * mib), "%zu MiB", mebibytes);
+}
+
+Test(pace, in_quarantine_a_small_heap_grows_as_cycles_cost) {
+  options.free_policy = FREE_QUARANTINE;
+  pace_init();
+  dear_cycle(1, 1000);
+  expect_due_at(2 + 8);
+  dear_cycle(10, 80); /* an eighth of the time: half as often */
+  expect_due_at(2 + 16);
+  dear_cycle(10, 160);
+  expect_due_at(2 + 16);
+  dear_cycle(10, 20);
+  expect_due_at(2 + 32);
+  dear_cycle(10, 10);
+  expect_due_at(2 + 32);
+  dear_cycle(10, 640);
+  expect_due_at(2 + 8);
+}
+
 Test(pace, fruitless_cycles_become_rarer_up_to_eight_times) {
   static const size_t steps[] = {64, 128, 256, 256, 256};
   for (int i = 0; i < 5; i++) {

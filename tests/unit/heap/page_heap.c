@@ -342,6 +342,16 @@ Test(page_heap, what_is_to_be_filled_before_the_next_collection_stays) {
   cr_expect_eq(page_heap_counts.dirty_free, 0, "unless it is not");
 }
 
+Test(page_heap, what_is_expected_no_more_goes_at_once) {
+  bool zero;
+  struct page *page = unit_large(1000, GRANULE, &zero);
+  page_heap_expect(1000);
+  page_heap_release_large(page);
+  cr_expect_eq(page_heap_counts.dirty_free, 1000);
+  page_heap_expect(0);
+  cr_expect_leq(page_heap_counts.dirty_free, 32);
+}
+
 Test(page_heap, no_more_is_expected_than_was_ever_resident) {
   bool zero;
   struct page *page = unit_large(100, GRANULE, &zero);
