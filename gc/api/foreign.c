@@ -198,7 +198,9 @@ static const struct foreign_allocator *other_libc(void) {
        space = space->r_next)
     now = now * 31 + (uintptr_t)space->base.r_map;
   if (atomic_get_acquire(&state.others) != now) {
-    state.other = find_other_libc();
+    struct foreign_allocator found = find_other_libc();
+    if (!found.free) return NULL; /* its libc may be on its way */
+    state.other = found;
     atomic_set_release(&state.others, now);
   }
   return state.other.free && state.other.realloc && state.other.usable_size ? &state.other : NULL;

@@ -248,7 +248,7 @@ bool cycle_look(void) {
   uint64_t mask = port_signals_block();
   bool due = false;
   if (lock_take_if_free(&cycle.lock)) {
-    due = pace_look_first(port_now(), cycle.stack, STACK_SIZE);
+    due = permit_forbidden() || pace_look_first(port_now(), cycle.stack, STACK_SIZE);
     lock_drop(&cycle.lock);
   }
   port_signals_restore(mask);

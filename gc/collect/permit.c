@@ -56,8 +56,11 @@ bool permit_cycle(void *stack, size_t size) {
   const char *call = NULL;
   enum port_trial result = port_try_calls(stack, size, &call);
   if (result == PORT_TRIAL_LATER) return false;
-  permit.tried = permit.filtered = true;
-  if (result == PORT_TRIAL_PASSED) return true;
+  permit.filtered = true;
+  if (result == PORT_TRIAL_PASSED) {
+    atomic_set(&permit.tried, true);
+    return true;
+  }
   char reason[128];
   struct text text = text_in(reason, sizeof reason - 1);
   text_add(&text, "seccomp: the filter that this process inherited ");
@@ -65,6 +68,7 @@ bool permit_cycle(void *stack, size_t size) {
   text_add(&text, call);
   *text.end = 0;
   permit_forbid(reason);
+  atomic_set(&permit.tried, true); /* only now: others ask for both */
   return false;
 }
 

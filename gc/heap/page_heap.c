@@ -164,7 +164,7 @@ static void give_back(struct page *run, size_t used, size_t used_dirty, size_t s
   free_runs_add(run);
   size_t limit = dirty_limit(), before = counts.dirty_free;
   if (before <= limit) return;
-  purge_to(size_max(limit / 2, expected()));
+  purge_to(size_max(limit / 2, size_min(expected(), limit)));
   state.purged += before - counts.dirty_free;
 }
 
@@ -349,14 +349,20 @@ void page_heap_release_large(struct page *page) {
   lock_release(&state.lock);
 }
 
+/* Memory is, or may be, behind all of it again. */
+static void fill_large(struct page *page) {
+  if (page->purged) atomic_set(&counts.emptied, counts.emptied - pages_for(page->size));
+  page->purged = 0;
+}
+
 void page_heap_empty_large(struct page *page) {
   size_t pages = pages_for(page->size);
-  if (!port_purge((void *)page_address(page), page->run * HEAP_PAGE)) return;
+  /* Not the spare pages behind: they may be taken away meanwhile. */
+  bool done = port_purge((void *)page_address(page), pages * HEAP_PAGE);
   lock_acquire(&state.lock);
-  state.spare_dirty -= page->dirty;
-  page->dirty = 0;
-  if (!page->purged) atomic_set(&counts.emptied, counts.emptied + pages);
-  page->purged = 1;
+  if (done && !page->purged) atomic_set(&counts.emptied, counts.emptied + pages);
+  if (!done) fill_large(page);
+  page->purged = done;
   lock_release(&state.lock);
 }
 
@@ -413,6 +419,7 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
   lock_acquire(&state.lock);
   size_t old = pages_for(page->size);
   bool done = true;
+  fill_large(page); /* found dead, perhaps, and used after all */
   if (pages < old) {
     page->size = size;
     COMPILER_BARRIER();

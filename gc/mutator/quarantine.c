@@ -15,5 +15,7 @@ bool quarantine(const struct cell *cell) {
                                         __ATOMIC_RELAXED));
   if (cell->page->class == CLASS_LARGE && cell->page->size >= LEAST_EMPTIED)
     page_heap_empty_large(cell->page);
+  uintptr_t address = cell->address;
+  OPAQUE(address); /* up to here a word that a mark finds: the object cannot die under our hands */
   return true;
 }

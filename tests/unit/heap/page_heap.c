@@ -352,6 +352,31 @@ Test(page_heap, what_is_expected_no_more_goes_at_once) {
   cr_expect_leq(page_heap_counts.dirty_free, 32);
 }
 
+Test(page_heap, an_emptied_object_is_counted_as_long_as_it_is_one) {
+  bool zero;
+  struct page *page = unit_large(20, GRANULE, &zero);
+  memset((void *)page_address(page), 1, 20 * HEAP_PAGE);
+  page_heap_empty_large(page);
+  page_heap_empty_large(page);
+  cr_expect_eq(page_heap_counts.emptied, 20);
+  cr_expect_eq(*(uint64_t *)page_address(page), 0);
+  cr_assert(page_heap_resize_large(page, 30 * HEAP_PAGE));
+  cr_expect_eq(page_heap_counts.emptied, 0, "it is used after all");
+  page_heap_empty_large(page);
+  cr_expect_eq(page_heap_counts.emptied, 30);
+  page_heap_release_large(page);
+  cr_expect_eq(page_heap_counts.emptied, 0);
+}
+
+Test(wide_page_heap, emptying_an_object_leaves_the_room_behind_it_alone) {
+  struct page *page = page_heap_large_growing(20 * HEAP_PAGE);
+  cr_assert(page->run > 20);
+  uint64_t *behind = (uint64_t *)(page_address(page) + 20 * HEAP_PAGE);
+  *behind = 7;
+  page_heap_empty_large(page);
+  cr_expect_eq(*behind, 7, "it may be another's by now");
+}
+
 Test(page_heap, no_more_is_expected_than_was_ever_resident) {
   bool zero;
   struct page *page = unit_large(100, GRANULE, &zero);
