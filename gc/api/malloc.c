@@ -160,8 +160,7 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
   }
   if (options.free_policy == FREE_QUARANTINE) {
     if (!quarantine(&cell)) bad_pointer(by, pointer);
-    else if (UNLIKELY(options.zero) && cell.page->class != CLASS_LARGE)
-      memset(pointer, 0, cell_usable(&cell));
+    else if (UNLIKELY(options.zero) && !is_emptied(&cell)) memset(pointer, 0, cell_usable(&cell));
     return;
   }
   if (UNLIKELY(options.zero)) memset(pointer, 0, cell_usable(&cell));

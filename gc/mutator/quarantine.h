@@ -13,6 +13,11 @@
 /* Of a live object, large or not, whatever else is known of it. False: it is none (any more). */
 HIDDEN bool quarantine(const struct cell *cell);
 
+/* After that: did its memory go back to the kernel, so that it reads as zeros? */
+static inline bool is_emptied(const struct cell *cell) {
+  return cell->page->class == CLASS_LARGE && cell->page->purged;
+}
+
 /* For an address of any kind of which nothing is known. The state byte is not zero only where an
    object begins, so that no lookup of the cell is needed. NULL: not in the heap, or misaligned. */
 static inline uint8_t *state_if_ours(const void *pointer) {

@@ -33,8 +33,12 @@ SMALL(aligned)
 SMALL(chain)
 SMALL(odd)
 
-Test(quarantine, also_of_zeroed_blocks, .timeout = 90) {
-  hold("free", "40", "free=quarantine,zero=on");
+Test(quarantine, zeroed, .timeout = 90) { hold("free", "40", "free=quarantine,zero=on"); }
+Test(quarantine, a_large_one_zeroed, .timeout = 90) {
+  hold("free", "120000", "free=quarantine,zero=on");
+}
+Test(quarantine, an_emptied_one_zeroed, .timeout = 90) {
+  hold("free", "300000", "free=quarantine,zero=on");
 }
 Test(quarantine, also_where_leaks_come_back, .timeout = 90) {
   hold("free", "4096", "free=quarantine,reclaim=on");
