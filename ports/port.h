@@ -98,6 +98,8 @@ HIDDEN void port_await_helper(uint32_t *alive);
    stack_top, while the calling thread waits for its end, which raises no signal. The child's id
    (for wait4 with __WALL), or below zero. The function may use raw system calls only. */
 HIDDEN long port_call_in_child(void (*function)(void *), void *argument, void *stack_top);
+/* Waits for the end of such a child. */
+HIDDEN void port_reap(long child);
 
 /* The calling thread's bases of fs and gs, which no signal frame holds; a program may point them at
    memory that nothing else refers to. */

@@ -1,7 +1,8 @@
 /* foreign.h: whose an address outside the heap is: on a stack, in a loaded object, in memory that
    no allocator makes blocks of, or perhaps a block of libc's own allocator, or of a second libc's.
 
-   Asked only on the way to a bad free, or to libc. No lock, no allocation; safe in handlers. */
+   Asked only on the way to a bad free, or to libc. No lock, no allocation; safe in handlers. Where
+   a second libc was loaded (dlmopen), its functions are looked up once, with the loader's lock. */
 #ifndef RECLAIM_FOREIGN_H
 #define RECLAIM_FOREIGN_H
 

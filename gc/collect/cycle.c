@@ -228,8 +228,7 @@ static void run(void *unused) {
     if (!WITHOUT(idle_threads)) world_visit_parked(has_harvest, harvest);
     mutator_bequeath();
     mutator_ask_to_trim();
-    expect_growth(pace.due_pages + page_heap_used() -
-                  size_min(page_heap_filled(), page_heap_used()));
+    expect_growth(pace.due_pages + page_heap_unfilled());
     page_heap_decay(end);
   }
   cycle.completed = !event->given_up;

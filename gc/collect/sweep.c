@@ -123,13 +123,18 @@ static inline uint64_t flip_word(const struct page *page, unsigned word, uint64_
   return dead;
 }
 
+/* Which bits of one word of a page stand for cells. */
+static inline uint64_t valid_cells(const struct page *page, unsigned word) {
+  unsigned tail = page->cells % 64;
+  return word + 1u == page->words && tail ? (1ull << tail) - 1 : ~0ull;
+}
+
 /* Turns a page's marks into dead bits. Are there any? */
 static bool flip_page(struct page *page, bool condemns, struct sweep_counts *counts) {
   uint64_t *allocated = page_allocated(page), *marked = page_marked(page), any = 0;
   uint32_t n[FATES] = {0};
   for (unsigned w = 0; w < page->words; w++) {
-    uint64_t valid =
-        w + 1u == page->words && page->cells % 64 ? (1ull << page->cells % 64) - 1 : ~0ull;
+    uint64_t valid = valid_cells(page, w);
     uint64_t reached = marked[w] & valid, missed = allocated[w] & valid & ~reached;
     uint64_t dead = missed ? flip_word(page, w, missed, n, counts) : 0;
     if (UNLIKELY(condemns)) revive(page, w, allocated[w] & reached, counts);
@@ -276,11 +281,8 @@ static inline uint64_t take_cells(uintptr_t address, size_t size, uint64_t dead,
 
 static bool is_all_garbage(const struct page *page) {
   const uint64_t *allocated = page_allocated(page), *marked = page_marked(page);
-  for (unsigned w = 0; w < page->words; w++) {
-    uint64_t valid =
-        w + 1u == page->words && page->cells % 64 ? (1ull << page->cells % 64) - 1 : ~0ull;
-    if ((atomic_get(&allocated[w]) & valid) != marked[w]) return false;
-  }
+  for (unsigned w = 0; w < page->words; w++)
+    if ((atomic_get(&allocated[w]) & valid_cells(page, w)) != marked[w]) return false;
   return true;
 }
 

@@ -153,6 +153,14 @@ HIDDEN void heap_metadata_unlock(void);
 static inline bool heap_holds(uintptr_t address) {
   return (address - heap.base) >> GRANULE_SHIFT < heap.granules;
 }
+/* The granule that begins at this address; huge, and none of the heap's, for any other address. */
+static inline size_t granule_if_aligned(const void *pointer) {
+  uintptr_t offset = (uintptr_t)pointer - heap.base;
+  return offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT);
+}
+static inline size_t page_of_granule(size_t granule) {
+  return granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT);
+}
 static inline size_t page_index(const struct page *page) { return (size_t)(page - heap.pages); }
 static inline uintptr_t page_address(const struct page *page) {
   return heap.base + (page_index(page) << HEAP_PAGE_SHIFT);

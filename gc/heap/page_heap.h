@@ -37,7 +37,7 @@ static inline size_t page_heap_ghosts(void) {
   size_t emptied = atomic_get(&page_heap_counts.emptied);
   return emptied - emptied / EMPTIED_SHARE;
 }
-/* Heap pages in use, and those with memory behind them. */
+/* Heap pages in use, emptied objects taken off. */
 static inline size_t page_heap_used(void) {
   size_t used = atomic_get(&page_heap_counts.used);
   return used - size_min(page_heap_ghosts(), used); /* read one after the other */
@@ -47,6 +47,12 @@ static inline size_t page_heap_used(void) {
 static inline size_t page_heap_filled(void) {
   size_t large = atomic_get(&page_heap_counts.large), ghosts = page_heap_ghosts();
   return atomic_get(&page_heap_counts.cell_bytes) / HEAP_PAGE + large - size_min(ghosts, large);
+}
+
+/* Heap pages' worth of free cells in pages that are taken. */
+static inline size_t page_heap_unfilled(void) {
+  size_t used = page_heap_used(), filled = page_heap_filled();
+  return used > filled ? used - filled : 0;
 }
 
 /* A span for cells of a class: descriptor and tables set up, no owner, its allocated bits all
@@ -69,8 +75,8 @@ HIDDEN struct page *page_heap_large_growing(size_t bytes);
 /* Takes back the room that such objects have not grown into. How many pages that were. */
 HIDDEN size_t page_heap_take_spare(void);
 HIDDEN void page_heap_release_large(struct page *page);
-/* Gives the memory of an object that stays to the kernel: it reads as zeros from now on. Nothing
-   where the kernel does not take it. */
+/* Gives the memory of an object to the kernel, not that of the room behind it: it reads as zeros
+   from now on. Nothing where the kernel does not take it. */
 HIDDEN void page_heap_empty_large(struct page *page);
 /* A large object that is not live any more and stays with its owner: it was found dead, perhaps,
    yet freed by the program, which had hidden its pointer. */

@@ -95,10 +95,9 @@ static inline void *allocate_aligned_fast(size_t alignment, size_t size) {
 /* The size of the cell of the object that begins here; 0 where no cell does, and where more is to
    be known than that it is live: pinned, suspected or condemned objects take the long way. */
 static inline size_t cell_size_fast(const void *pointer) {
-  uintptr_t offset = (uintptr_t)pointer - heap.base;
-  size_t granule = offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT);
+  size_t granule = granule_if_aligned(pointer);
   if (UNLIKELY(granule >= heap.granules)) return 0;
-  unsigned class = heap.page_class[granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT)];
+  unsigned class = heap.page_class[page_of_granule(granule)];
   size_t cell = size_classes[class].size; /* of classes without cells: 0, and the states of what is
                                              not committed cannot be read */
   return cell && LIKELY(heap.state[granule] == STATE_LIVE) ? cell : 0;
@@ -111,10 +110,9 @@ static inline bool fits_fast(const void *pointer, size_t size) {
 }
 
 static inline bool release_fast(void *pointer) {
-  uintptr_t offset = (uintptr_t)pointer - heap.base;
-  size_t granule = offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT); /* misaligned: huge */
+  size_t granule = granule_if_aligned(pointer);
   if (LIKELY(granule < heap.granules)) {
-    unsigned class = heap.page_class[granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT)];
+    unsigned class = heap.page_class[page_of_granule(granule)];
     struct buffer *buffer =
         (struct buffer *)((char *)&mutator_fast.dummy.buffers[class] + self.displacement);
     OPAQUE(buffer);

@@ -168,12 +168,6 @@ static void purge_holes(struct page *page, unsigned free) {
   page_heap_note_holes(page, purge_inside(page));
 }
 
-/* Heap pages' worth of free cells in pages that are taken. */
-static size_t unfilled(void) {
-  size_t used = page_heap_used(), filled = page_heap_filled();
-  return used > filled ? used - filled : 0;
-}
-
 static bool is_sparse(const struct page *page, unsigned free) {
   return free * 4 >= page->cells * 3u;
 }
@@ -228,7 +222,7 @@ void mutator_trim(struct mutator *mutator) {
     trim_queue(mutator, class);
   }
   large_release(mutator);
-  mutator->unfilled = unfilled();
+  mutator->unfilled = page_heap_unfilled();
   pages_end();
 }
 
@@ -255,7 +249,7 @@ void mutator_purge_holes(struct mutator *mutator) {
 }
 
 void pages_trim_if_due(struct mutator *mutator) {
-  size_t now = unfilled(), then = mutator->unfilled;
+  size_t now = page_heap_unfilled(), then = mutator->unfilled;
   if (now < then) mutator->unfilled = now;
   bool grown = now > then &&
                now - then >= size_max(atomic_get(&page_heap_counts.used) / TRIM_PART, TRIM_LEAST);

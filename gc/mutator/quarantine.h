@@ -21,18 +21,17 @@ static inline bool is_emptied(const struct cell *cell) {
 /* For an address of any kind of which nothing is known. The state byte is not zero only where an
    object begins, so that no lookup of the cell is needed. NULL: not in the heap, or misaligned. */
 static inline uint8_t *state_if_ours(const void *pointer) {
-  uintptr_t offset = (uintptr_t)pointer - heap.base;
-  size_t granule = offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT); /* misaligned: huge */
+  size_t granule = granule_if_aligned(pointer);
   if (UNLIKELY(granule >= heap.granules)) return NULL;
-  size_t number = granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT);
-  return LIKELY(number < atomic_get(&heap.committed_pages)) ? &heap.state[granule] : NULL;
+  bool usable = page_of_granule(granule) < atomic_get(&heap.committed_pages);
+  return LIKELY(usable) ? &heap.state[granule] : NULL;
 }
 
 /* The same as quarantine() for a small object that is live and nothing else. False: it is not. */
 static inline bool quarantine_fast(const void *pointer) {
   uint8_t *state = state_if_ours(pointer), live = STATE_LIVE;
   if (UNLIKELY(!state)) return false;
-  size_t number = ((uintptr_t)pointer - heap.base) >> HEAP_PAGE_SHIFT;
+  size_t number = page_of_granule(granule_if_aligned(pointer));
   if (UNLIKELY(page_entry_class(heap.page_first[number]) == CLASS_LARGE)) return false;
   return __atomic_compare_exchange_n(state, &live, STATE_QUARANTINED, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_RELAXED);

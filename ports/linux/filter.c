@@ -161,11 +161,6 @@ static void try_calls(void *unused) {
   begin(DONE);
 }
 
-static void reap(long child) {
-  while (SYSTEM_CALL(SYS_wait4, child, 0, __WALL, 0) == -EINTR)
-    ;
-}
-
 enum port_trial port_try_calls(void *stack, size_t size, const char **call) {
   trial.step = CLONE;
   trial.refused = DONE;
@@ -173,7 +168,7 @@ enum port_trial port_try_calls(void *stack, size_t size, const char **call) {
   uint64_t mask = port_signals_block_faults();
   long child = port_call_in_child(try_calls, NULL, (char *)stack + size);
   /* Reaped only where the child has shown that the call is allowed. */
-  if (child > 0 && trial.step > WAIT && trial.refused != WAIT) reap(child);
+  if (child > 0 && trial.step > WAIT && trial.refused != WAIT) port_reap(child);
   port_signals_restore(mask);
   if (child == -EAGAIN || child == -ENOMEM) return PORT_TRIAL_LATER;
   if (child < 0) return PORT_TRIAL_REFUSED;
@@ -209,9 +204,5 @@ static void try_helper(void *unused) {
 
 bool port_try_helper(void *stack, size_t size) {
   helper.helped = helper.done = false;
-  uint64_t mask = port_signals_block_faults();
-  long child = port_call_in_child(try_helper, NULL, (char *)stack + size);
-  if (child > 0) reap(child);
-  port_signals_restore(mask);
-  return child > 0 && helper.done;
+  return port_call_apart(try_helper, NULL, stack, size) && helper.done;
 }

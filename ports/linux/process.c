@@ -37,11 +37,15 @@ void port_separate_descriptors(int kept) {
     if (descriptor != kept) port_close(descriptor);
 }
 
+void port_reap(long child) {
+  while (SYSTEM_CALL(SYS_wait4, child, 0, __WALL, 0) == -EINTR)
+    ;
+}
+
 bool port_call_apart(void (*function)(void *), void *argument, void *stack, size_t size) {
   uint64_t mask = port_signals_block_faults();
   long child = port_call_in_child(function, argument, (char *)stack + size);
-  while (child > 0 && SYSTEM_CALL(SYS_wait4, child, 0, __WALL, 0) == -EINTR)
-    ;
+  if (child > 0) port_reap(child);
   port_signals_restore(mask);
   return child > 0;
 }
