@@ -1,8 +1,10 @@
 """plots.py: what collect.py measured, by gnuplot: SVG and PNG, with the data beside."""
 import math
 import os
-import shutil
-import subprocess
+import sys
+
+sys.path.append(os.path.join(os.path.dirname(__file__), "..", "suite"))
+import gnuplot
 
 BARS = """
 set style data histograms
@@ -34,8 +36,22 @@ set yrange [0:*]
 set xrange [0:*]
 plot '{data}' using 1:{columns} notitle
 """
-# Panels: one block of the data each, with one line or one set of boxes for each column.
-DISTRIBUTION = """
+
+
+def panels(style, title, plot):
+    """One block of the data each, with one line or one set of boxes for each column."""
+    return style + f"""
+set multiplot layout {{rows}},{{across}}
+titles = '{{titles}}'
+do for [b=0:{{blocks}}-1] {{{{
+  set title word(titles, b + 1){title}
+  plot {plot} title columnheader(i)
+}}}}
+unset multiplot
+"""
+
+
+DISTRIBUTION = panels("""
 set style fill transparent solid 0.55 noborder
 set grid lc rgb '#cccccc'
 set key top right
@@ -43,16 +59,8 @@ set logscale x
 set yrange [0:1]
 set xlabel 'milliseconds stopped'
 set ylabel 'part of the pauses'
-set multiplot layout {rows},{across}
-titles = '{titles}'
-do for [b=0:{blocks}-1] {{
-  set title word(titles, b + 1).' MiB'
-  plot for [i=3:{columns}] '{data}' index b using (sqrt($1*$2)):i:($2-$1) with boxes \\
-    title columnheader(i)
-}}
-unset multiplot
-"""
-LINES = """
+""", ".' MiB'", "for [i=3:{columns}] '{data}' index b using (sqrt($1*$2)):i:($2-$1) with boxes")
+LINES = panels("""
 set style data lines
 set grid lc rgb '#cccccc'
 set key bottom right
@@ -60,15 +68,8 @@ set yrange [0:*]
 set datafile missing '-'
 set xlabel 'seconds'
 set ylabel 'MiB resident'
-set multiplot layout {rows},{across}
-titles = '{titles}'
-do for [b=0:{blocks}-1] {{
-  set title word(titles, b + 1)
-  plot for [i=2:{columns}] '{data}' index b using 1:i linewidth 1.5 title columnheader(i)
-}}
-unset multiplot
-"""
-SCALING = """
+""", "", "for [i=2:{columns}] '{data}' index b using 1:i linewidth 1.5")
+SCALING = panels("""
 set style data linespoints
 set grid lc rgb '#cccccc'
 set key outside right
@@ -76,29 +77,7 @@ set logscale x 2
 set yrange [0:*]
 set xlabel 'threads that mark'
 set ylabel 'times as fast as one'
-set multiplot layout {rows},{across}
-titles = '{titles}'
-do for [b=0:{blocks}-1] {{
-  set title word(titles, b + 1)
-  plot for [i=2:{columns}] '{data}' index b using 1:i:xtic(1) title columnheader(i)
-}}
-unset multiplot
-"""
-TERMINALS = {"svg": "svg size {width},{height} font 'sans,12' background rgb 'white'",
-             "png": "png truecolor size {width},{height}"}
-
-
-def run_gnuplot(out, name, script, size, **names):
-    """A line that says what was done."""
-    if not shutil.which("gnuplot"):
-        return "No plots: no gnuplot (package gnuplot-nox)."
-    for kind, terminal in TERMINALS.items():
-        text = (f"set terminal {terminal.format(width=size[0], height=size[1])}\n"
-                f"set output '{os.path.join(out, f'{name}.{kind}')}'\n" + script.format(**names))
-        done = subprocess.run(["gnuplot"], input=text, text=True, capture_output=True, check=False)
-        if done.returncode != 0:
-            return f"No plot of {name}: gnuplot failed: {done.stderr.strip()[-200:]}"
-    return f"Plots: {name}.svg, {name}.png"
+""", "", "for [i=2:{columns}] '{data}' index b using 1:i:xtic(1)")
 
 
 def write_rows(file, columns, rows):
@@ -111,7 +90,7 @@ def draw(out, name, script, columns, rows):
     data = os.path.join(out, name + ".dat")
     with open(data, "w", encoding="ascii") as file:
         write_rows(file, columns, rows)
-    return run_gnuplot(out, name, script, (1200, 560), columns=len(columns), data=data)
+    return gnuplot.draw(out, name, script, (1200, 560), columns=len(columns), data=data)
 
 
 def draw_panels(out, name, script, columns, blocks, across):
@@ -122,7 +101,7 @@ def draw_panels(out, name, script, columns, blocks, across):
             write_rows(file, columns, rows)
             file.write("\n\n")
     rows = (len(blocks) + across - 1) // across
-    return run_gnuplot(out, name, script, (1400, 100 + 380 * rows), columns=len(columns), data=data,
+    return gnuplot.draw(out, name, script, (1400, 100 + 380 * rows), columns=len(columns), data=data,
                        blocks=len(blocks), rows=rows, across=across,
                        titles=" ".join(str(title) for title in blocks))
 

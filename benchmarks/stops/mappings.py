@@ -8,8 +8,9 @@ the pagemap. confirm=1, so that one collection that misses a pointer is enough t
 The status is 1 when a collection is missing or a block lost, when the collections made a page
 resident, and when the median of `roots`, the list of mappings and their pages' presence, is BOUND or
 more. Rounds in which other programs used the processors (as in suite/running.py) are told and do not
-count to that; where none is left, it has to hold for the shortest. With kernel=baseline there is no bound: the pagemap has 8 bytes for each page of 4 KiB that is
-reserved, touched or not, which costs the kernel more than a millisecond a gibibyte."""
+count to that; where none is left, it has to hold for the shortest. With kernel=baseline there is no
+bound: the pagemap has 8 bytes for each page of 4 KiB that is reserved, touched or not, which costs the
+kernel more than a millisecond a gibibyte."""
 import csv
 import os
 import re
@@ -20,6 +21,9 @@ import sys
 import tempfile
 import time
 
+sys.path.append(os.path.join(os.path.dirname(__file__), "..", "suite"))
+from running import busy_seconds, is_disturbed
+
 STACKS, FILES, GIB = 1000, 2000, 64
 ROUNDS, COLLECTIONS = 3, 30
 BOUND = 20.0 # milliseconds
@@ -28,13 +32,10 @@ VARIANTS = {"auto": "confirm=1", "baseline": "confirm=1,kernel=baseline"}
 FIELDS = ["pause", "stop", "roots", "mark", "mappings", "threads", "root_bytes"]
 
 
-def busy_seconds():
-    """Of all processors, and of this program's children alone."""
-    with open("/proc/stat", encoding="ascii") as stat:
-        user, nice, system, _idle, _wait, irq, softirq, steal = map(int, stat.readline().split()[1:9])
+def own_seconds():
+    """Of this program's children that have ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return ((user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"),
-            children.ru_utime + children.ru_stime)
+    return children.ru_utime + children.ru_stime
 
 
 def read_log(path):
@@ -54,12 +55,12 @@ def run(program, library, options):
         log = os.path.join(folder, "log")
         environment = dict(os.environ, LD_PRELOAD=library, RECLAIM=f"log={log},{options}",
                            TMPDIR=folder)
-        begin, (busy, own) = time.monotonic(), busy_seconds()
+        begin, busy, own = time.monotonic(), busy_seconds(), own_seconds()
         done = subprocess.run([program, str(STACKS), str(FILES), str(GIB), str(COLLECTIONS)],
                               env=environment, capture_output=True, text=True, check=False,
                               timeout=300)
-        wall, (busy_now, own_now) = time.monotonic() - begin, busy_seconds()
-        disturbed = busy_now - busy - (own_now - own) > 0.08 * wall + 0.03
+        foreign = busy_seconds() - busy - (own_seconds() - own)
+        disturbed = is_disturbed(foreign, time.monotonic() - begin)
         if done.returncode != 0:
             sys.exit(f"mappings.py: {options}: {done.stderr.strip() or done.returncode}")
         found = re.findall(r"(\w+)=(\d+)>(\d+)", done.stdout)

@@ -1,13 +1,10 @@
 """plots.py: the ratios as bars, time and memory, by gnuplot: SVG and PNG, with the data beside."""
 import os
-import shutil
-import subprocess
 
+import gnuplot
 from allocators import BASE
 
 SCRIPT = """
-set terminal {terminal}
-set output '{output}'
 set title '{title}'
 set style data histograms
 set style histogram clustered gap 2
@@ -22,10 +19,6 @@ set datafile missing '-'
 plot 1 with lines lc rgb '#444444' notitle, \\
   for [i=2:{columns}] '{data}' using i:xtic(1) title columnheader(i)
 """
-TERMINALS = {
-    "svg": "svg size 1500,560 font 'sans,12' background rgb 'white'",
-    "png": "png size 1500,560",
-}
 
 
 def write_data(figures, names, ratios, path):
@@ -43,24 +36,15 @@ def write_data(figures, names, ratios, path):
 
 
 def draw(figures, directory):
-    """Returns a line that says what was done."""
+    """Returns lines that say what was done."""
     names = [a.name for a in figures.allocators if a.name != BASE]
     if not names:
         return "No plots: there is nothing but glibc."
-    drawn = []
+    lines = []
     for what, title, ratios in (("time", "Time", figures.times),
                                 ("memory", "Peak of resident memory", figures.peaks)):
         data = os.path.join(directory, what + ".dat")
         highest = write_data(figures, names, ratios, data)
-        if not shutil.which("gnuplot"):
-            continue
-        for kind, terminal in TERMINALS.items():
-            output = os.path.join(directory, f"{what}.{kind}")
-            script = SCRIPT.format(terminal=terminal, output=output, title=title, highest=highest,
-                                   columns=len(names) + 1, data=data)
-            done = subprocess.run(["gnuplot"], input=script, text=True, stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.PIPE, check=False)
-            if done.returncode != 0:
-                return f"No plots: gnuplot failed: {done.stderr.strip()[-200:]}"
-            drawn.append(f"{what}.{kind}")
-    return "Plots: " + ", ".join(drawn) if drawn else "No plots: no gnuplot (package gnuplot-nox)."
+        lines.append(gnuplot.draw(directory, what, SCRIPT, (1500, 560), title=title,
+                                  highest=highest, columns=len(names) + 1, data=data))
+    return "\n".join(lines)

@@ -28,6 +28,11 @@ def busy_seconds():
     return (user + nice + system + irq + softirq + steal) / TICK
 
 
+def is_disturbed(foreign, wall):
+    """Of a run: seconds of the processors that went to others, and how long it took."""
+    return foreign > 0.08 * wall + 0.03
+
+
 def read_result(path):
     with open(path, encoding="ascii") as file:
         fields = file.read().split()
@@ -109,7 +114,7 @@ class Runner:
                         steps.append((name, int(resident) * 1024, int(live) * 1024))
                     else:
                         digest.update(line)
-            disturbed = foreign - cpu > 0.08 * wall + 0.03
+            disturbed = is_disturbed(foreign - cpu, wall)
             return Sample(wall, cpu, peak, digest.hexdigest()[:16], disturbed, steps)
 
     def server(self, workload, allocator, percent, watch=None):

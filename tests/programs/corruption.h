@@ -50,6 +50,13 @@ PROGRAM_UNUSED static inline char *opaque(void *pointer) {
   return result;
 }
 
+/* What prepare does where the bug comes after a free(). */
+PROGRAM_UNUSED static void give_up(char *block, size_t size) {
+  (void)size;
+  free(block);
+  victim.given_up = true;
+}
+
 static _Noreturn void exploitable(const char *what) {
   printf("exploitable: %s\n", what);
   fflush(stdout);

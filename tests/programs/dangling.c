@@ -167,18 +167,13 @@ NOINLINE static bool comes_again(void) {
   return again;
 }
 
-/* zero=on clears what is freed. */
-static bool is_cleared(const char *block) {
-  return block[0] == 0 && memcmp(block, block + 1, size - cut - 1) == 0;
-}
-
 int main(int count, char **arguments) {
   CHECK(count == 3);
   size = (size_t)atol(arguments[2]);
   CHECK(size >= 8);
   make_and_free(arguments[1]);
   const char *options = getenv("RECLAIM");
-  if (options && strstr(options, "zero=on")) CHECK(is_cleared(dangling));
+  if (options && strstr(options, "zero=on")) CHECK(all_zero(dangling, size - cut));
   wipe_stack();
   for (int i = 0; i < 3; i++) {
     make_many_in_threads();

@@ -37,12 +37,6 @@ static struct stats statistics(void) {
   return stats;
 }
 
-static bool all_zero(const unsigned char *block, size_t size) {
-  for (size_t i = 0; i < size; i++)
-    if (block[i] != 0) return false;
-  return true;
-}
-
 static void set_limit(int resource, rlim_t limit) {
   struct rlimit limits;
   CHECK(getrlimit(resource, &limits) == 0);

@@ -100,6 +100,11 @@ PROGRAM_UNUSED static void fill_pattern(void *block, size_t size, unsigned seed)
     bytes[i] = (unsigned char)((i * 7 + seed * 131 + (i >> 8)) | 0x80);
 }
 
+PROGRAM_UNUSED static bool all_zero(const void *block, size_t size) {
+  const char *bytes = block;
+  return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0; /* of one byte at least */
+}
+
 PROGRAM_UNUSED static bool pattern_holds(const void *block, size_t size, unsigned seed) {
   const unsigned char *bytes = block;
   for (size_t i = 0; i < size; i++)
