@@ -88,6 +88,7 @@ struct page {
   uint8_t skip;    /* refill: cells left out of the first word (colouring); owner only */
   uint8_t unwiped; /* of each heap page: objects were reclaimed in it that nobody has wiped. Whoever
                       fills it next does */
+  uint8_t fresh;   /* 1: its owner has not come to the end of it yet; owner only */
   struct mutator *owner;
   struct page *next; /* in the owner's queue or stack; in a list of free runs */
   struct page *previous;

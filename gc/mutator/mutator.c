@@ -42,6 +42,7 @@ static struct page *fresh_page(struct mutator *mutator, unsigned class) {
   page = page_heap_span(class);
   if (!page) return NULL;
   uint32_t colour = (uint32_t)(page_index(page) * COLOUR & COLOUR_MASK) / (uint32_t)page->size;
+  page->fresh = 1;
   page->scan = (uint8_t)(colour / 64);
   page->skip = (uint8_t)(colour % 64);
   __atomic_store_n(&page->owner, mutator, __ATOMIC_RELEASE);
@@ -64,13 +65,26 @@ static void wipe_free_cells(struct page *page) {
   }
 }
 
+static struct page *begin_page(struct mutator *mutator, unsigned class, struct page *page) {
+  if (page) {
+    page_sweep_if_due(page);
+    page_heap_fill_holes(page);
+    if (page->unwiped) wipe_free_cells(page);
+  }
+  return mutator->current[class] = page;
+}
+
+/* A page with fewer free cells is not worth looking through. */
+static unsigned enough_cells(const struct page *page) { return page->cells / 8 + 1; }
+
 /* The current page is scanned to its end: start over when an eighth of it is free again, else set
    it aside as full and take the next. */
 static struct page *next_page(struct mutator *mutator, unsigned class) {
   struct page *page = mutator->current[class];
   if (page) {
+    page->fresh = 0;
     page_sweep_if_due(page);
-    unsigned enough = page->cells / 8 + 1;
+    unsigned enough = enough_cells(page);
     if (page_free_cells(page) >= enough) {
       page->scan = page->skip = 0;
       return page;
@@ -90,18 +104,31 @@ static struct page *next_page(struct mutator *mutator, unsigned class) {
   if (UNLIKELY(atomic_get(&mutator->trim_due))) mutator_trim(mutator);
   pages_drain_returned(mutator);
   page = pages_dequeue(mutator, class);
+  if (page) page->scan = page->skip = 0;
+  else page = fresh_page(mutator, class);
+  return begin_page(mutator, class, page);
+}
+
+/* The current page has cells that were never handed out. Those of another that were serve first:
+   memory is behind them, and in the cache perhaps. */
+static struct page *used_page_first(struct mutator *mutator, unsigned class, struct page *current) {
+  struct page *page = mutator->queue[class].head;
   if (page) {
+    if (page->fresh || page_free_cells(page) < enough_cells(page)) return current;
+  } else if (!atomic_get(&mutator->returned)) {
+    return current;
+  }
+  pages_begin();
+  pages_drain_returned(mutator);
+  page = mutator->queue[class].head;
+  if (page && !page->fresh && page_free_cells(page) >= enough_cells(page)) {
+    pages_dequeue(mutator, class);
+    pages_enqueue(mutator, current);
     page->scan = page->skip = 0;
-    page_sweep_if_due(page);
-  } else {
-    page = fresh_page(mutator, class);
-    if (page) page_sweep_if_due(page);
+    current = begin_page(mutator, class, page);
   }
-  if (page) {
-    page_heap_fill_holes(page);
-    if (page->unwiped) wipe_free_cells(page);
-  }
-  return mutator->current[class] = page;
+  pages_end();
+  return current;
 }
 
 static void raise_limit(struct mutator *mutator, unsigned class) {
@@ -129,6 +156,7 @@ void *mutator_take(struct mutator *mutator, unsigned class) {
   uint32_t want = (buffer->limit + 1) / 2, got = 0;
   void **cells = buffer->slot + 1; /* filled from above, so that cells leave in address order */
   struct page *page = mutator->current[class];
+  if (page && page->fresh) page = used_page_first(mutator, class, page);
   while (got < want) {
     if (!page || page->scan >= page->words) {
       if (got && !mutator->queue[class].head && !atomic_get(&mutator->returned)) break;

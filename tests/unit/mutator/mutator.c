@@ -96,6 +96,26 @@ Test(mutator, what_an_owner_was_given_to_begin_with_is_not_used_again_by_it) {
 
 /* Of its own cells a thread may soon want as many again, and keeps them, although since it became
    the owner it has made none. */
+Test(mutator, cells_that_were_used_serve_before_fresh_ones) {
+  struct mutator *mutator = mutator_adopt();
+  unsigned class = size_class_of(1000);
+  size_t begun = take_pages(mutator, class, 1) - 1; /* the last is the first of another page */
+  while (mutator->buffers[class].count) take(mutator, class);
+  struct page *second = mutator->current[class];
+  cr_assert(second->fresh && page_free_cells(second) > 20);
+  flush(cells, begun / 2); /* as another thread does */
+  for (size_t i = 0; i < begun / 2; i++) {
+    struct cell cell;
+    cr_assert(cell_of((uintptr_t)take(mutator, class), &cell));
+    cr_expect_neq(cell.page, second, "cell %zu", i);
+  }
+  struct cell cell; /* and then that page goes on */
+  cr_assert(cell_of((uintptr_t)take(mutator, class), &cell));
+  cr_expect_eq(cell.page, second);
+  cr_expect_eq(page_heap_counts.used, 2);
+  expect_sound();
+}
+
 Test(mutator, who_only_frees_keeps_few_cells_of_others) {
   enum { COUNT = 1000, CLASS = 4, FEW = 32 };
   struct mutator *giver = mutator_adopt(), *freeing = mutator_adopt();
