@@ -35,13 +35,27 @@ static struct marker {
   struct candidate candidates[RING];
   object objects[RING];
   uint32_t candidate_head, candidate_tail, object_head, object_tail;
-  struct mark_counts counts;
+  uint64_t reached[CLASS_COUNT]; /* live objects of each class */
+  struct mark_counts counts;     /* but for objects, and for bytes in cells */
   bool failed;
   struct port_maps large; /* its own working memory: root scans are under way meanwhile */
 } markers[WORKERS_MOST] __attribute__((aligned(LINE)));
 
+/* How the cells of a class are scanned; of a class without cells, or where a word may mean more
+   than it says, all zero but `far`. */
+struct shape {
+  uint8_t far; /* the second line to fetch */
+  bool small;  /* up to two lines of words, by ... */
+  uint8_t second, third,
+      last;       /* ... four looks: at 0, and at these, some of which may be the same */
+  uint8_t rest;   /* of a cell of more than a line: where its last line of words begins */
+  uint32_t steps; /* fours of it that may end a word, see at_steps; those of the last
+                     line in the upper half */
+};
+
 /* What a marking is about; helpers only read it, but for `overflow`. */
 static struct {
+  struct shape shapes[CLASS_COUNT + 1];
   uintptr_t first, span;     /* the heap in use: addresses from first, span bytes */
   struct port_halves halves; /* the same as a filter */
   unsigned stride;           /* of the plain loop; 0: a word may mean more than it says */
@@ -100,6 +114,28 @@ static void choose_scan(const struct mark_words *words) {
   m.guard = port_jump_guard();
 }
 
+/* Of the hits among the sixteen fours of a line, which end a word that begins at a step? A word at
+   a multiple of 8 has its upper half at an odd four. */
+static inline uint32_t at_steps(uint32_t hits) { return m.stride == 8 ? hits & 0xaaaa : hits; }
+
+static void settle_shapes(void) {
+  for (unsigned class = 0; class <= CLASS_COUNT; class ++) {
+    struct shape *shape = &m.shapes[class];
+    uint32_t size = size_classes[class].size, line = size_min(size, LINE);
+    *shape = (struct shape){.far = (uint8_t)size_min(size - 1, LINE)};
+    if (!size || size > 2 * LINE || m.stride < 4 || m.protected_count) continue;
+    shape->small = true;
+    shape->last = (uint8_t)(line - 16);
+    shape->second = (uint8_t)size_min(16, shape->last);
+    shape->third = (uint8_t)size_min(32, shape->last);
+    shape->steps = at_steps((1u << line / 4) - 2);
+    if (size == line) continue;
+    shape->rest = (uint8_t)(size - LINE);
+    uint32_t new = 0xffff & ~0u << (2 * LINE - size) / 4; /* what the first line did not show */
+    shape->steps |= at_steps(new) << 16;
+  }
+}
+
 /* Where each marker's part of the mark stack lies. They move when there are more of them, or when
    the heap was shrunk. */
 static void share_stack(void) {
@@ -119,6 +155,7 @@ static void begin_marker(struct marker *w, const struct port_maps *maps) {
   w->bottom = w->depth = 0;
   w->candidate_head = w->candidate_tail = w->object_head = w->object_tail = 0;
   w->failed = false;
+  memset(w->reached, 0, sizeof w->reached);
   memset(&w->counts, 0, sizeof w->counts);
   w->large.memory = -1;
   if (maps) {
@@ -162,6 +199,7 @@ void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   m.overflow = false;
   m.protected_count = maps ? maps->protected_count : 0;
   if (maps) m.protected = maps->protected;
+  settle_shapes();
   share_stack();
   unsigned helpers = 0;
   if (m.protected_count) m.ready = 0; /* what it takes to read them is for one at a time */
@@ -232,8 +270,8 @@ static inline void settle(struct marker *w) {
 
 /* First half: find the cell and ask for its mark word. */
 static inline void consider(struct marker *w, uintptr_t word) {
-  if (LIKELY(word - m.first >= m.span)) return;
   uintptr_t offset = word - heap.base;
+  if (LIKELY(offset - (HEAP_PAGE - 1) >= m.span)) return; /* see mark_begin */
   uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
   size_t first = page_entry_first(entry);
   unsigned class = page_entry_class(entry);
@@ -301,10 +339,6 @@ static NOINLINE void scan_slowly(struct marker *w, uintptr_t begin, uintptr_t la
   else scan_as(w, begin, last, o->stride, o->strip_high_bits, o->slop, o->demangle);
 }
 
-/* Of the hits among the sixteen fours from `at`, which end a word that begins at a step? A word at
-   a multiple of 8 has its upper half at an odd four. */
-static inline uint32_t at_steps(uint32_t hits) { return m.stride == 8 ? hits & 0xaaaa : hits; }
-
 static inline void consider_hits(struct marker *w, uintptr_t at, uint32_t hits) {
   for (; hits; hits &= hits - 1) consider(w, load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4));
 }
@@ -331,18 +365,18 @@ static void scan_plain(struct marker *w, uintptr_t begin, uintptr_t end) {
     consider(w, load(at));
 }
 
-/* The same for one cell of up to 64 bytes, most of all there are: four looks whatever its size, the
-   last of which may be the same, in place of a loop whose end cannot be foreseen. */
+/* The same for one cell of up to 128 bytes, most of all there are: four looks or eight whatever its
+   size, in place of a loop whose end cannot be foreseen. */
 static inline __attribute__((always_inline)) void scan_small(struct marker *w, uintptr_t at,
-                                                             size_t size) {
+                                                             const struct shape *shape) {
   struct port_halves halves = m.halves;
-  size_t last = size - 16;
-  uint32_t hits = port_halves_of_16((const char *)at, halves);
-  hits |= port_halves_of_16((const char *)at + size_min(16, last), halves) << 4;
-  hits |= port_halves_of_16((const char *)at + size_min(32, last), halves) << 8;
-  hits |= port_halves_of_16((const char *)at + last, halves) << 12;
-  hits = at_steps(hits & ((1u << size / 4) - 2));
+  uint32_t hits =
+      port_halves_of_four((const char *)at, shape->second, shape->third, shape->last, halves);
+  hits &= shape->steps;
   consider_hits(w, at, hits);
+  if (!shape->rest) return;
+  hits = port_halves_of_64((const char *)at + shape->rest, halves) & shape->steps >> 16;
+  consider_hits(w, at + shape->rest, hits);
 }
 
 static void scan(struct marker *w, uintptr_t begin, uintptr_t end) {
@@ -436,31 +470,35 @@ static COLD void scan_large(struct marker *w, object object, bool leaf) {
   else push_parts(w, address, address + size, address + size, PIECE, CLASS_PIECE);
 }
 
-static inline __attribute__((always_inline)) void scan_object(struct marker *w, object object) {
+/* Whatever is no live object in a small cell. */
+static NOINLINE void scan_other(struct marker *w, object object, uint8_t state) {
   unsigned class = object_class(object);
   uintptr_t address = object_address(object);
-  if (UNLIKELY(class == CLASS_PIECE || class == CLASS_SLICE)) {
+  if (class == CLASS_PIECE || class == CLASS_SLICE) {
     scan_portion(w, object);
     return;
   }
+  if (state_is_none(state)) return; /* waits in a buffer, or is being made */
+  bool leaf = state_is_leaf(state);
+  if ((state & STATE_LIVE) && state_suspected(state)) clear_suspicion(object >> 8, state);
+  w->reached[class]++;
+  if (class == CLASS_LARGE) scan_large(w, object, leaf);
+  else if (leaf) return;
+  else if (m.shapes[class].small) scan_small(w, address, &m.shapes[class]);
+  else if (m.protected_count) scan_part(w, address, size_classes[class].size);
+  else scan(w, address, address + size_classes[class].size);
+}
+
+static inline __attribute__((always_inline)) void scan_object(struct marker *w, object object) {
   uint8_t state = heap.state[object >> 8];
-  bool leaf = false;
-  if (UNLIKELY(state != STATE_LIVE)) {
-    if (state_is_none(state)) return; /* waits in a buffer, or is being made */
-    leaf = state_is_leaf(state);
-    if ((state & STATE_LIVE) && state_suspected(state)) clear_suspicion(object >> 8, state);
+  unsigned class = object_class(object);
+  const struct shape *shape = &m.shapes[class];
+  if (LIKELY(state == STATE_LIVE && shape->small)) {
+    w->reached[class]++;
+    scan_small(w, object_address(object), shape);
+  } else {
+    scan_other(w, object, state);
   }
-  w->counts.objects++;
-  if (UNLIKELY(class == CLASS_LARGE)) {
-    scan_large(w, object, leaf);
-    return;
-  }
-  size_t size = size_classes[class].size;
-  w->counts.bytes += size;
-  if (UNLIKELY(leaf)) return;
-  if (UNLIKELY(m.protected_count)) scan_part(w, address, size);
-  else if (size <= LINE && LIKELY(m.stride >= 4)) scan_small(w, address, size);
-  else scan(w, address, address + size);
 }
 
 /* Fetches what will be read of an object: all of a small one, the beginning of others. Inlined by
@@ -468,9 +506,8 @@ static inline __attribute__((always_inline)) void scan_object(struct marker *w, 
  */
 static inline __attribute__((always_inline)) void fetch(object object) {
   const char *address = (const char *)object_address(object);
-  size_t size = size_classes[object_class(object)].size; /* 0 where it has no class of cells */
   __builtin_prefetch(address);
-  __builtin_prefetch(address + (size - 1 < LINE ? size - 1 : LINE));
+  __builtin_prefetch(address + m.shapes[object_class(object)].far);
   __builtin_prefetch(&heap.state[object >> 8]);
 }
 
@@ -485,18 +522,25 @@ static bool find_work(struct marker *w) {
 static void drain(struct marker *w) {
   for (;;) {
     share(w);
-    while (w->depth != w->bottom && w->object_tail - w->object_head < OBJECTS_AHEAD) {
-      object next = w->stack[--w->depth];
+    object next;
+    if (LIKELY(w->depth != w->bottom)) {
+      next = w->stack[--w->depth];
       fetch(next);
       w->objects[w->object_tail++ & (RING - 1)] = next;
+      if (w->object_tail - w->object_head <= OBJECTS_AHEAD) continue;
     }
-    if (w->object_head != w->object_tail) {
-      scan_object(w, w->objects[w->object_head++ & (RING - 1)]);
+    if (LIKELY(w->object_head != w->object_tail)) {
+      next = w->objects[w->object_head++ & (RING - 1)];
     } else if (w->candidate_head != w->candidate_tail) {
       while (w->candidate_head != w->candidate_tail) settle(w);
-    } else if (!find_work(w)) {
+      if (w->depth - w->bottom != 1) continue;
+      next = w->stack[--w->depth]; /* one thing leads to one other: there is nothing to wait for */
+    } else if (find_work(w)) {
+      continue;
+    } else {
       return;
     }
+    scan_object(w, next);
   }
 }
 
@@ -551,7 +595,10 @@ static void recount(struct mark_counts *counts) {
 static void end_marker(struct marker *w, struct mark_counts *counts) {
   if (w->large.memory >= 0) port_close(w->large.memory);
   w->large.memory = -1;
-  counts->objects += w->counts.objects;
+  for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+    counts->objects += w->reached[class];
+    counts->bytes += w->reached[class] * size_classes[class].size;
+  }
   counts->bytes += w->counts.bytes;
   counts->overflows += w->counts.overflows;
   size_t keep = STACK_STEP / sizeof *w->stack;

@@ -9,6 +9,7 @@
 #define RECLAIM_WORDS_H
 
 #include <emmintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct port_halves {
@@ -32,11 +33,18 @@ static inline uint32_t port_halves_of_16(const char *at, struct port_halves halv
   return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(port_halves_compare(at, halves)));
 }
 
-/* The same for 64 bytes. */
-static inline uint32_t port_halves_of_64(const char *at, struct port_halves halves) {
-  __m128i a = port_halves_compare(at, halves), b = port_halves_compare(at + 16, halves);
-  __m128i c = port_halves_compare(at + 32, halves), d = port_halves_compare(at + 48, halves);
+/* The same for four times 16 bytes, at these distances. */
+static inline uint32_t port_halves_of_four(const char *at, size_t second, size_t third,
+                                           size_t fourth, struct port_halves halves) {
+  __m128i a = port_halves_compare(at, halves), b = port_halves_compare(at + second, halves);
+  __m128i c = port_halves_compare(at + third, halves);
+  __m128i d = port_halves_compare(at + fourth, halves);
   return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)));
+}
+
+/* For 64 bytes. */
+static inline uint32_t port_halves_of_64(const char *at, struct port_halves halves) {
+  return port_halves_of_four(at, 16, 32, 48, halves);
 }
 
 #endif
