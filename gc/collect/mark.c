@@ -1,76 +1,8 @@
 /* mark.c: see mark.h. */
-#include "collect/mark.h"
+#include "collect/marker.h"
 
-#include <string.h>
-
-#include "base/remedy.h"
-#include "collect/workers.h"
-#include "ports/port.h"
-
-enum {
-  RING = 64,                    /* entries of each ring, a power of two */
-  CANDIDATES_AHEAD = 32,        /* words whose mark word is being fetched */
-  OBJECTS_AHEAD = 16,           /* objects being fetched */
-  PRESENCE_FILTER = 256 * 1024, /* larger objects may have pages that were never touched */
-  PIECE = 1 << 20,              /* of an object: what is looked through for presence at once */
-  SLICE = 16 * 1024,            /* of a piece: scanned before what it refers to is */
-  LINE = 64,                    /* of the cache */
-};
-
-/* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
-   popped without waiting for two stores to meet in one load. Also a piece or slice of a large
-   object, which begins at this granule: an array of pointers must not put all of them on the stack
-   at once, and markers share it. */
-typedef uint64_t object;
-enum { CLASS_PIECE = CLASS_NONE, CLASS_SLICE = CLASS_COUNT, BIT_SHIFT = 58 };
-struct candidate {
-  uint64_t *word; /* of the bitmap of marks */
-  object object;  /* above BIT_SHIFT: its bit there; no granule has so high a number */
-};
-
-/* One of those who mark: the collecting thread is the first, helpers are the others. */
-static struct marker {
-  object *stack; /* in use from bottom to depth; what is given away goes from the bottom */
-  size_t bottom, depth, committed, limit;
-  struct candidate candidates[RING];
-  object objects[RING];
-  uint32_t candidate_head, candidate_tail, object_head, object_tail;
-  uint64_t reached[CLASS_COUNT]; /* live objects of each class */
-  struct mark_counts counts;     /* but for objects, and for bytes in cells */
-  bool failed;
-  struct port_maps large; /* its own working memory: root scans are under way meanwhile */
-} markers[WORKERS_MOST] __attribute__((aligned(LINE)));
-
-/* How the cells of a class are scanned; of a class without cells, or where a word may mean more
-   than it says, all zero but `far`. */
-struct shape {
-  uint8_t far; /* the second line to fetch */
-  bool small;  /* up to two lines of words, by ... */
-  uint8_t second, third,
-      last;       /* ... four looks: at 0, and at these, some of which may be the same */
-  uint8_t rest;   /* of a cell of more than a line: where its last line of words begins */
-  uint32_t steps; /* fours of it that may end a word, see at_steps; those of the last
-                     line in the upper half */
-};
-
-/* What a marking is about; helpers only read it, but for `overflow`. */
-static struct {
-  struct shape shapes[CLASS_COUNT + 1];
-  uintptr_t first, span;     /* the heap in use: addresses from first, span bytes */
-  struct port_halves halves; /* the same as a filter */
-  unsigned stride;           /* of the plain loop; 0: a word may mean more than it says */
-  unsigned parts;            /* of the reserved mark stack: so many markers may have one */
-  unsigned ready, helpers;   /* helpers: that may be started; that are at work */
-  object *stack;
-  size_t part; /* objects in each part of the stack */
-  size_t test_limit;
-  struct mark_words words;
-  bool demangle; /* for good, once the program has switched stacks by longjmp */
-  uintptr_t guard;
-  bool overflow;
-  const struct port_protected *protected; /* parts of the heap that the program may not write */
-  size_t protected_count;
-} m = {.parts = 1};
+struct marker markers[WORKERS_MOST] __attribute__((aligned(LINE)));
+struct marking marking = {.parts = 1};
 
 enum { STACK_STEP = 1 << 20, LARGE_RANGES = 1024, LARGE_COPY = 16384 };
 
@@ -89,66 +21,34 @@ static bool make_ready(struct marker *marker) {
 
 bool mark_init(void) {
   size_t size;
-  m.stack = heap_mark_stack(&size);
+  marking.stack = heap_mark_stack(&size);
   return make_ready(&markers[0]);
 }
 
 void mark_prepare(unsigned count) {
-  m.ready = workers_prepare(count ? count - 1 : 0);
-  for (unsigned i = 0; i < m.ready; i++)
-    if (!make_ready(&markers[i + 1])) m.ready = i;
-  if (m.ready >= m.parts) m.parts = m.ready + 1;
+  marking.ready = workers_prepare(count ? count - 1 : 0);
+  for (unsigned i = 0; i < marking.ready; i++)
+    if (!make_ready(&markers[i + 1])) marking.ready = i;
+  if (marking.ready >= marking.parts) marking.parts = marking.ready + 1;
 }
 
-void mark_limit_stack(size_t objects) { m.test_limit = objects; }
+void mark_limit_stack(size_t objects) { marking.test_limit = objects; }
 
-void mark_demangle(void) { atomic_set(&m.demangle, true); }
-
-/* Which loop scans: see scan_slowly. */
-static void choose_scan(const struct mark_words *words) {
-  m.words = *words;
-  m.words.demangle |= atomic_get(&m.demangle);
-  if (!PORT_JUMP_HIDES_POINTERS || WITHOUT(demangle)) m.words.demangle = false;
-  bool plain = !m.words.demangle && !words->slop && !words->strip_high_bits;
-  m.stride = plain ? words->stride : 0;
-  m.guard = port_jump_guard();
-}
-
-/* Of the hits among the sixteen fours of a line, which end a word that begins at a step? A word at
-   a multiple of 8 has its upper half at an odd four. */
-static inline uint32_t at_steps(uint32_t hits) { return m.stride == 8 ? hits & 0xaaaa : hits; }
-
-static void settle_shapes(void) {
-  for (unsigned class = 0; class <= CLASS_COUNT; class ++) {
-    struct shape *shape = &m.shapes[class];
-    uint32_t size = size_classes[class].size, line = size_min(size, LINE);
-    *shape = (struct shape){.far = (uint8_t)size_min(size - 1, LINE)};
-    if (!size || size > 2 * LINE || m.stride < 4 || m.protected_count) continue;
-    shape->small = true;
-    shape->last = (uint8_t)(line - 16);
-    shape->second = (uint8_t)size_min(16, shape->last);
-    shape->third = (uint8_t)size_min(32, shape->last);
-    shape->steps = at_steps((1u << line / 4) - 2);
-    if (size == line) continue;
-    shape->rest = (uint8_t)(size - LINE);
-    uint32_t new = 0xffff & ~0u << (2 * LINE - size) / 4; /* what the first line did not show */
-    shape->steps |= at_steps(new) << 16;
-  }
-}
+void mark_demangle(void) { atomic_set(&marking.demangle, true); }
 
 /* Where each marker's part of the mark stack lies. They move when there are more of them, or when
    the heap was shrunk. */
 static void share_stack(void) {
   size_t size;
   heap_mark_stack(&size);
-  size_t part = round_down(size / m.parts, KERNEL_PAGE) / sizeof *m.stack;
-  for (unsigned i = 0; i < m.parts; i++) {
+  size_t part = round_down(size / marking.parts, KERNEL_PAGE) / sizeof *marking.stack;
+  for (unsigned i = 0; i < marking.parts; i++) {
     struct marker *w = &markers[i];
-    if (part != m.part) w->committed = 0;
-    w->stack = m.stack + i * part;
+    if (part != marking.part) w->committed = 0;
+    w->stack = marking.stack + i * part;
     w->limit = part;
   }
-  m.part = part;
+  marking.part = part;
 }
 
 static void begin_marker(struct marker *w, const struct port_maps *maps) {
@@ -170,14 +70,14 @@ static void begin_marker(struct marker *w, const struct port_maps *maps) {
   }
 }
 
-static COLD bool grow_stack(struct marker *w) {
+COLD bool marker_grow_stack(struct marker *w) {
   if (w->bottom) { /* what was given away has left room below */
     memmove(w->stack, w->stack + w->bottom, (w->depth - w->bottom) * sizeof *w->stack);
     w->depth -= w->bottom;
     w->bottom = 0;
     return true;
   }
-  size_t limit = m.test_limit ? size_min(m.test_limit, w->limit) : w->limit;
+  size_t limit = marking.test_limit ? size_min(marking.test_limit, w->limit) : w->limit;
   size_t wish = size_min(w->committed + STACK_STEP / sizeof *w->stack, limit);
   if (wish <= w->committed ||
       !port_commit((char *)w->stack + w->committed * sizeof *w->stack,
@@ -192,48 +92,31 @@ static void help(unsigned number);
 void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   /* Page 0 holds nothing. One byte less than where page 1 begins: this variable lies in memory that
      is scanned, and would keep the first object there with all it points to. */
-  m.first = heap.base + HEAP_PAGE - 1;
-  m.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE + 1;
-  m.halves = port_halves(m.first, m.first + m.span);
-  choose_scan(words);
-  m.overflow = false;
-  m.protected_count = maps ? maps->protected_count : 0;
-  if (maps) m.protected = maps->protected;
-  settle_shapes();
+  marking.first = heap.base + HEAP_PAGE - 1;
+  marking.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE + 1;
+  marking.halves = port_halves(marking.first, marking.first + marking.span);
+  marking.overflow = false;
+  marking.protected_count = maps ? maps->protected_count : 0;
+  if (maps) marking.protected = maps->protected;
+  marker_choose_scan(words);
   share_stack();
   unsigned helpers = 0;
-  if (m.protected_count) m.ready = 0; /* what it takes to read them is for one at a time */
-  for (unsigned i = 0; i <= m.ready; i++) {
+  if (marking.protected_count)
+    marking.ready = 0; /* what it takes to read them is for one at a time */
+  for (unsigned i = 0; i <= marking.ready; i++) {
     begin_marker(&markers[i], maps);
-    if (m.ready && !markers[i].committed && !grow_stack(&markers[i])) break; /* no room for gifts */
+    if (marking.ready && !markers[i].committed && !marker_grow_stack(&markers[i]))
+      break; /* no room for gifts */
     helpers = i;
   }
-  m.helpers = helpers; /* which the first of them already see */
-  if (helpers) m.helpers = workers_begin(helpers, help);
-}
-
-static inline object object_at(const struct page *page, uintptr_t address) {
-  return (address - heap.base) >> GRANULE_SHIFT << 8 | page->class;
-}
-static inline unsigned object_class(object object) { return object & 0xff; }
-static inline uintptr_t object_address(object object) {
-  return heap.base + (object >> 8 << GRANULE_SHIFT);
-}
-static inline struct page *object_page(object object) {
-  return &heap.pages[page_first(object >> 8 >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT))];
-}
-
-/* False: no room. */
-static inline bool push(struct marker *w, object object) {
-  if (UNLIKELY(w->depth == w->committed) && !grow_stack(w)) return false;
-  w->stack[w->depth++] = object;
-  return true;
+  marking.helpers = helpers; /* which the first of them already see */
+  if (helpers) marking.helpers = workers_begin(helpers, help);
 }
 
 /* A marked object that did not fit on the stack: its page is looked through again. */
-static COLD void overflow(struct marker *w, object object) {
+COLD void marker_overflow(struct marker *w, object object) {
   atomic_set(&object_page(object)->rescan, 1);
-  if (!WITHOUT(mark_overflow)) atomic_set(&m.overflow, true);
+  if (!WITHOUT(mark_overflow)) atomic_set(&marking.overflow, true);
   w->counts.overflows++;
 }
 
@@ -254,152 +137,13 @@ static inline void share(struct marker *w) {
   if (workers_wanted()) give(w);
 }
 
-/* Second half of a word's way: by now its mark word is in the cache. */
-static inline void settle(struct marker *w) {
-  struct candidate c = w->candidates[w->candidate_head++ & (RING - 1)];
-  uint64_t bit = 1ull << (c.object >> BIT_SHIFT);
-  object object = c.object & ((1ull << BIT_SHIFT) - 1);
-  if (atomic_get(c.word) & bit) return;
-  if (m.helpers) {
-    if (__atomic_fetch_or(c.word, bit, __ATOMIC_RELAXED) & bit) return; /* another was faster */
-  } else {
-    *c.word |= bit;
-  }
-  if (UNLIKELY(!push(w, object))) overflow(w, object);
-}
-
-/* First half: find the cell and ask for its mark word. */
-static inline void consider(struct marker *w, uintptr_t word) {
-  uintptr_t offset = word - heap.base;
-  if (LIKELY(offset - (HEAP_PAGE - 1) >= m.span)) return; /* see mark_begin */
-  uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
-  size_t first = page_entry_first(entry);
-  unsigned class = page_entry_class(entry);
-  const struct size_class *c = &size_classes[class];
-  uint32_t index = cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, c->reciprocal);
-  if (index >= c->cells) return;
-  object granule = first * PAGE_GRANULES + index * (uint64_t)c->granules;
-  if (WITHOUT(interior) && offset != granule << GRANULE_SHIFT) return;
-  uint64_t *marks = &heap.marked[first][index / 64];
-  __builtin_prefetch(marks, 1);
-  w->candidates[w->candidate_tail++ & (RING - 1)] =
-      (struct candidate){marks, granule << 8 | class | (uint64_t)(index % 64) << BIT_SHIFT};
-  if (w->candidate_tail - w->candidate_head > CANDIDATES_AHEAD) settle(w);
-}
-
-static inline uintptr_t load(uintptr_t address) {
-  uintptr_t word;
-  memcpy(&word, (const void *)address, sizeof word); /* may be misaligned at strides 4 and 1 */
-  return word;
-}
-
-/* --- words that mean more than they say ------------------------------------------------------- */
-
-/* Every object that begins in (word, word + slop], and the one that word lies in. Cells begin at
-   granules, so one look for each cell, or for each granule where there is none, misses nothing. */
-static void consider_below(struct marker *w, uintptr_t word, uintptr_t slop) {
-  if (word - (m.first - slop) >= m.span + slop) return;
-  uintptr_t last = word + slop, at = word < m.first ? m.first : word;
-  while (at <= last && at - m.first < m.span) {
-    struct cell cell;
-    uintptr_t next = round_down(at, GRANULE) + GRANULE;
-    if (cell_of(at, &cell)) {
-      consider(w, at);
-      next = size_max(next, cell.address + cell.page->size); /* a large object's run is longer */
-    }
-    at = next;
-  }
-}
-
-static inline __attribute__((always_inline)) void scan_as(struct marker *w, uintptr_t begin,
-                                                          uintptr_t last, unsigned stride,
-                                                          bool strip, uintptr_t slop,
-                                                          bool mangled) {
-  for (uintptr_t at = begin; at <= last; at += stride) {
-    uintptr_t word = load(at);
-    /* jmp_buf is an array of longs: what is mangled is aligned. */
-    if (mangled && (stride == 8 || at % 8 == 0)) consider(w, port_jump_demangle(word, m.guard));
-    if (strip) word &= ((uintptr_t)1 << PORT_ADDRESS_BITS) - 1;
-    if (slop) consider_below(w, word, slop);
-    else consider(w, word);
-  }
-}
-
-/* All loops but the plain one of scan, which shall not pay for these. One for a program that
-   switches stacks by longjmp, at each stride that this may meet by default; the rest go by options
-   that are off by default and share one loop. */
-static NOINLINE void scan_slowly(struct marker *w, uintptr_t begin, uintptr_t last) {
-  const struct mark_words *o = &m.words;
-  bool mangled_only = o->demangle && !o->slop && !o->strip_high_bits;
-  bool stripped_only = o->strip_high_bits && !o->slop && !o->demangle;
-  if (m.stride) scan_as(w, begin, last, 1, false, 0, false);
-  else if (mangled_only && o->stride == 4) scan_as(w, begin, last, 4, false, 0, true);
-  else if (mangled_only && o->stride == 8) scan_as(w, begin, last, 8, false, 0, true);
-  else if (stripped_only && o->stride == 4) scan_as(w, begin, last, 4, true, 0, false);
-  else scan_as(w, begin, last, o->stride, o->strip_high_bits, o->slop, o->demangle);
-}
-
-static inline void consider_hits(struct marker *w, uintptr_t at, uint32_t hits) {
-  for (; hits; hits &= hits - 1) consider(w, load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4));
-}
-
-/* [begin, end) at steps of 4 or 8. begin is a multiple of the step. */
-static void scan_plain(struct marker *w, uintptr_t begin, uintptr_t end) {
-  struct port_halves halves = m.halves;
-  uint32_t mine = 0xfffe; /* the first four bytes end a word that begins below */
-  uintptr_t at = begin;
-  for (; at + LINE <= end; at += LINE) {
-    uint32_t hits = at_steps(port_halves_of_64((const char *)at, halves) & mine);
-    if (hits) consider_hits(w, at, hits);
-    mine = 0xffff;
-  }
-  uint32_t hits = 0;
-  uintptr_t rest = at;
-  for (; at + 16 <= end; at += 16)
-    hits |= port_halves_of_16((const char *)at, halves) << (at - rest) / 4;
-  hits = at_steps(hits & mine);
-  if (hits) consider_hits(w, rest, hits);
-  if (LIKELY(at == end)) return;
-  /* No cell ends so, but a range of the program's may. */
-  for (at = size_max(at - 8 + m.stride, begin); at + 8 <= end; at += m.stride)
-    consider(w, load(at));
-}
-
-/* The same for one cell of up to 128 bytes, most of all there are: four looks or eight whatever its
-   size, in place of a loop whose end cannot be foreseen. */
-static inline __attribute__((always_inline)) void scan_small(struct marker *w, uintptr_t at,
-                                                             const struct shape *shape) {
-  struct port_halves halves = m.halves;
-  uint32_t hits =
-      port_halves_of_four((const char *)at, shape->second, shape->third, shape->last, halves);
-  hits &= shape->steps;
-  consider_hits(w, at, hits);
-  if (!shape->rest) return;
-  hits = port_halves_of_64((const char *)at + shape->rest, halves) & shape->steps >> 16;
-  consider_hits(w, at + shape->rest, hits);
-}
-
-static void scan(struct marker *w, uintptr_t begin, uintptr_t end) {
-  if (LIKELY(m.stride >= 4)) scan_plain(w, begin, end);
-  else if (end - begin >= sizeof(uintptr_t)) scan_slowly(w, begin, end - sizeof(uintptr_t));
-}
-
 void mark_range(uintptr_t begin, uintptr_t end) {
-  begin = round_up(begin, m.words.stride);
-  if (begin < end) scan(&markers[0], begin, end);
+  begin = round_up(begin, marking.words.stride);
+  if (begin < end) marker_scan(&markers[0], begin, end);
   share(&markers[0]);
 }
 
 void mark_word(uintptr_t word) { consider(&markers[0], word); }
-
-static void scan_present(void *marker, uintptr_t begin, uintptr_t end) { scan(marker, begin, end); }
-
-static COLD bool is_closed(uintptr_t begin, uintptr_t end) {
-  for (size_t i = 0; i < m.protected_count; i++)
-    if (!m.protected[i].readable && m.protected[i].begin < end && begin < m.protected[i].end)
-      return true;
-  return false;
-}
 
 /* Found again: its count starts anew. Compared, since a state byte belongs to the program. */
 static COLD void clear_suspicion(size_t granule, uint8_t state) {
@@ -407,92 +151,30 @@ static COLD void clear_suspicion(size_t granule, uint8_t state) {
                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
-/* Part of an object, which may be all of it. */
-static void scan_part(struct marker *w, uintptr_t address, size_t size) {
-  if (UNLIKELY(m.protected_count) && is_closed(address, address + size)) {
-    uintptr_t begin = round_down(address, KERNEL_PAGE);
-    uintptr_t end = round_up(address + size, KERNEL_PAGE); /* neighbours: kept for nothing */
-    if (!port_present_copies(&w->large, begin, end, scan_present, w)) w->failed = true;
-  } else if (size < PRESENCE_FILTER || WITHOUT(large_presence)) scan(w, address, address + size);
-  else if (!port_present_ranges(&w->large, address, address + size, scan_present, w))
-    w->failed = true;
-}
-
-/* Puts the parts of [begin, end) on the stack, the first on top. What finds no room is scanned now,
-   as far as `limit`: no word is cut in two at the end, either. */
-static void push_parts(struct marker *w, uintptr_t begin, uintptr_t end, uintptr_t limit,
-                       size_t size, unsigned class) {
-  for (uintptr_t at = begin + round_down(end - begin - 1, size);; at -= size) {
-    if (!push(w, (at - heap.base) >> GRANULE_SHIFT << 8 | class))
-      scan_part(w, at, size_min(size + KERNEL_PAGE, limit - at));
-    if (at == begin) break;
-  }
-}
-
-struct presence {
-  struct marker *marker;
-  uintptr_t begin, end;
-  bool whole;
-};
-static void note_presence(void *context, uintptr_t begin, uintptr_t end) {
-  struct presence *presence = context;
-  if (begin == presence->begin && end == presence->end) presence->whole = true;
-  else scan(presence->marker, begin, end);
-}
-
-/* What begins here of a large object, up to where the next slice or piece does, and some of that:
-   no word is cut in two. */
-static COLD void scan_portion(struct marker *w, object object) {
-  struct cell cell;
-  uintptr_t at = object_address(object);
-  if (!cell_of(at, &cell)) return;
-  uintptr_t end = cell.address + cell.page->size;
-  if (object_class(object) == CLASS_SLICE) {
-    scan(w, at, size_min(at + SLICE + sizeof(uintptr_t), end));
-    return;
-  }
-  end = size_min(at + PIECE + KERNEL_PAGE, end);
-  if (WITHOUT(large_presence) || (UNLIKELY(m.protected_count) && is_closed(at, end))) {
-    scan_part(w, at, end - at);
-    return;
-  }
-  struct presence presence = {w, at, end, false};
-  if (!port_present_ranges(&w->large, at, end, note_presence, &presence)) w->failed = true;
-  else if (presence.whole) push_parts(w, at, size_min(at + PIECE, end), end, SLICE, CLASS_SLICE);
-}
-
-static COLD void scan_large(struct marker *w, object object, bool leaf) {
-  uintptr_t address = object_address(object);
-  size_t size = object_page(object)->size;
-  w->counts.bytes += size;
-  if (leaf) return;
-  if (size < PRESENCE_FILTER) scan_part(w, address, size);
-  else push_parts(w, address, address + size, address + size, PIECE, CLASS_PIECE);
-}
-
 /* Whatever is no live object in a small cell. */
 static NOINLINE void scan_other(struct marker *w, object object, uint8_t state) {
   unsigned class = object_class(object);
   uintptr_t address = object_address(object);
   if (class == CLASS_PIECE || class == CLASS_SLICE) {
-    scan_portion(w, object);
+    marker_scan_portion(w, object);
     return;
   }
   if (state_is_none(state)) return; /* waits in a buffer, or is being made */
   bool leaf = state_is_leaf(state);
   if ((state & STATE_LIVE) && state_suspected(state)) clear_suspicion(object >> 8, state);
   w->reached[class]++;
-  if (class == CLASS_LARGE) scan_large(w, object, leaf);
-  else if (leaf) return;
-  else if (m.shapes[class].small) scan_small(w, address, &m.shapes[class]);
-  else if (m.protected_count) scan_part(w, address, size_classes[class].size);
-  else scan(w, address, address + size_classes[class].size);
+  if (class == CLASS_LARGE) w->counts.bytes += object_page(object)->size;
+  if (leaf) return;
+  if (class == CLASS_LARGE) marker_scan_large(w, object);
+  else if (marking.shapes[class].small) scan_small(w, address, &marking.shapes[class]);
+  else if (marking.protected_count) marker_scan_part(w, address, size_classes[class].size);
+  else marker_scan(w, address, address + size_classes[class].size);
 }
 
 static inline __attribute__((always_inline)) void scan_object(struct marker *w, object object) {
   uint8_t state = heap.state[object >> 8];
   unsigned class = object_class(object);
-  const struct shape *shape = &m.shapes[class];
+  const struct shape *shape = &marking.shapes[class];
   if (LIKELY(state == STATE_LIVE && shape->small)) {
     w->reached[class]++;
     scan_small(w, object_address(object), shape);
@@ -507,13 +189,13 @@ static inline __attribute__((always_inline)) void scan_object(struct marker *w, 
 static inline __attribute__((always_inline)) void fetch(object object) {
   const char *address = (const char *)object_address(object);
   __builtin_prefetch(address);
-  __builtin_prefetch(address + m.shapes[object_class(object)].far);
+  __builtin_prefetch(address + marking.shapes[object_class(object)].far);
   __builtin_prefetch(&heap.state[object >> 8]);
 }
 
 /* False: there is nothing left, of one's own or of others. */
 static bool find_work(struct marker *w) {
-  if (!m.helpers) return false;
+  if (!marking.helpers) return false;
   w->bottom = 0;
   w->depth = workers_take(w->stack, w->committed, (unsigned)(w - markers));
   return w->depth != 0;
@@ -562,14 +244,14 @@ static void rescan_page(struct page *page) {
 
 bool mark_drain(void) {
   drain(&markers[0]);
-  while (atomic_get(&m.overflow)) {
-    atomic_set(&m.overflow, false);
+  while (atomic_get(&marking.overflow)) {
+    atomic_set(&marking.overflow, false);
     size_t top = heap.top;
     for (size_t i = 1; i < top; i++)
       if (heap.pages[i].rescan) rescan_page(&heap.pages[i]);
   }
   bool failed = false;
-  for (unsigned i = 0; i <= m.helpers; i++) failed |= markers[i].failed;
+  for (unsigned i = 0; i <= marking.helpers; i++) failed |= markers[i].failed;
   return !failed;
 }
 
@@ -609,8 +291,8 @@ static void end_marker(struct marker *w, struct mark_counts *counts) {
 struct mark_counts mark_end(void) {
   struct mark_counts counts = {0};
   workers_end();
-  for (unsigned i = 0; i <= m.helpers; i++) end_marker(&markers[i], &counts);
-  counts.markers = m.helpers + 1;
+  for (unsigned i = 0; i <= marking.helpers; i++) end_marker(&markers[i], &counts);
+  counts.markers = marking.helpers + 1;
   if (counts.overflows) recount(&counts);
   return counts;
 }

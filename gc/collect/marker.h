@@ -1,0 +1,175 @@
+/* marker.h: what the parts of marking share (mark.c, mark_scan.c, mark_large.c), and the way of one
+   word from where it was found to the mark stack. */
+#ifndef RECLAIM_MARKER_H
+#define RECLAIM_MARKER_H
+
+#include <string.h>
+
+#include "base/remedy.h"
+#include "collect/mark.h"
+#include "collect/workers.h"
+#include "heap/heap.h"
+#include "ports/port.h"
+
+enum {
+  RING = 64,             /* entries of each ring, a power of two */
+  CANDIDATES_AHEAD = 32, /* words whose mark word is being fetched */
+  OBJECTS_AHEAD = 16,    /* objects being fetched */
+  LINE = 64,             /* of the cache */
+};
+
+/* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
+   popped without waiting for two stores to meet in one load. Also a piece or slice of a large
+   object, which begins at this granule: an array of pointers must not put all of them on the stack
+   at once, and markers share it. */
+typedef uint64_t object;
+enum { CLASS_PIECE = CLASS_NONE, CLASS_SLICE = CLASS_COUNT, BIT_SHIFT = 58 };
+struct candidate {
+  uint64_t *word; /* of the bitmap of marks */
+  object object;  /* above BIT_SHIFT: its bit there; no granule has so high a number */
+};
+
+/* One of those who mark: the collecting thread is the first, helpers are the others. */
+struct marker {
+  object *stack; /* in use from bottom to depth; what is given away goes from the bottom */
+  size_t bottom, depth, committed, limit;
+  struct candidate candidates[RING];
+  object objects[RING];
+  uint32_t candidate_head, candidate_tail, object_head, object_tail;
+  uint64_t reached[CLASS_COUNT]; /* live objects of each class */
+  struct mark_counts counts;     /* but for objects, and for bytes in cells */
+  bool failed;
+  struct port_maps large; /* its own working memory: root scans are under way meanwhile */
+};
+extern HIDDEN struct marker markers[WORKERS_MOST];
+
+/* How the cells of a class are scanned; of a class without cells, or where a word may mean more
+   than it says, all zero but `far`. */
+struct shape {
+  uint8_t far; /* the second line to fetch */
+  bool small;  /* up to two lines of words, by ... */
+  uint8_t second, third,
+      last;       /* ... four looks: at 0, and at these, some of which may be the same */
+  uint8_t rest;   /* of a cell of more than a line: where its last line of words begins */
+  uint32_t steps; /* fours of it that may end a word, see at_steps; those of the last
+                     line in the upper half */
+};
+
+/* What a marking is about; helpers only read it, but for `overflow`. */
+struct marking {
+  struct shape shapes[CLASS_COUNT + 1];
+  uintptr_t first, span;     /* the heap in use: addresses from first, span bytes */
+  struct port_halves halves; /* the same as a filter */
+  unsigned stride;           /* of the plain loop; 0: a word may mean more than it says */
+  unsigned parts;            /* of the reserved mark stack: so many markers may have one */
+  unsigned ready, helpers;   /* helpers: that may be started; that are at work */
+  object *stack;
+  size_t part; /* objects in each part of the stack */
+  size_t test_limit;
+  struct mark_words words;
+  bool demangle; /* for good, once the program has switched stacks by longjmp */
+  uintptr_t guard;
+  bool overflow;
+  const struct port_protected *protected; /* parts of the heap that the program may not write */
+  size_t protected_count;
+};
+extern HIDDEN struct marking marking;
+
+/* Makes the mark stack longer. False: no room. */
+HIDDEN bool marker_grow_stack(struct marker *w);
+/* A marked object that did not fit on the mark stack: its page is looked through again. */
+HIDDEN void marker_overflow(struct marker *w, object object);
+/* Which loop scans from here on, see scan_slowly. */
+HIDDEN void marker_choose_scan(const struct mark_words *words);
+/* Considers the words in [begin, end), at steps of the stride. */
+HIDDEN void marker_scan(struct marker *w, uintptr_t begin, uintptr_t end);
+/* The same for part of an object, which may be all of it, where not all may be readable or there.
+ */
+HIDDEN void marker_scan_part(struct marker *w, uintptr_t address, size_t size);
+/* A large object: its parts go onto the mark stack. */
+HIDDEN void marker_scan_large(struct marker *w, object object);
+/* One of those. */
+HIDDEN void marker_scan_portion(struct marker *w, object object);
+
+static inline object object_at(const struct page *page, uintptr_t address) {
+  return (address - heap.base) >> GRANULE_SHIFT << 8 | page->class;
+}
+static inline unsigned object_class(object object) { return object & 0xff; }
+static inline uintptr_t object_address(object object) {
+  return heap.base + (object >> 8 << GRANULE_SHIFT);
+}
+static inline struct page *object_page(object object) {
+  return &heap.pages[page_first(object >> 8 >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT))];
+}
+
+/* False: no room. */
+static inline bool push(struct marker *w, object object) {
+  if (UNLIKELY(w->depth == w->committed) && !marker_grow_stack(w)) return false;
+  w->stack[w->depth++] = object;
+  return true;
+}
+
+/* Second half of a word's way: by now its mark word is in the cache. */
+static inline void settle(struct marker *w) {
+  struct candidate c = w->candidates[w->candidate_head++ & (RING - 1)];
+  uint64_t bit = 1ull << (c.object >> BIT_SHIFT);
+  object object = c.object & ((1ull << BIT_SHIFT) - 1);
+  if (atomic_get(c.word) & bit) return;
+  if (marking.helpers) {
+    if (__atomic_fetch_or(c.word, bit, __ATOMIC_RELAXED) & bit) return; /* another was faster */
+  } else {
+    *c.word |= bit;
+  }
+  if (UNLIKELY(!push(w, object))) marker_overflow(w, object);
+}
+
+/* First half: find the cell and ask for its mark word. */
+static inline void consider(struct marker *w, uintptr_t word) {
+  uintptr_t offset = word - heap.base;
+  if (LIKELY(offset - (HEAP_PAGE - 1) >= marking.span)) return; /* see mark_begin */
+  uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
+  size_t first = page_entry_first(entry);
+  unsigned class = page_entry_class(entry);
+  const struct size_class *c = &size_classes[class];
+  uint32_t index = cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, c->reciprocal);
+  if (index >= c->cells) return;
+  object granule = first * PAGE_GRANULES + index * (uint64_t)c->granules;
+  if (WITHOUT(interior) && offset != granule << GRANULE_SHIFT) return;
+  uint64_t *marks = &heap.marked[first][index / 64];
+  __builtin_prefetch(marks, 1);
+  w->candidates[w->candidate_tail++ & (RING - 1)] =
+      (struct candidate){marks, granule << 8 | class | (uint64_t)(index % 64) << BIT_SHIFT};
+  if (w->candidate_tail - w->candidate_head > CANDIDATES_AHEAD) settle(w);
+}
+
+static inline uintptr_t load(uintptr_t address) {
+  uintptr_t word;
+  memcpy(&word, (const void *)address, sizeof word); /* may be misaligned at strides 4 and 1 */
+  return word;
+}
+
+/* Of the hits among the sixteen fours of a line, which end a word that begins at a step? A word at
+   a multiple of 8 has its upper half at an odd four. */
+static inline uint32_t at_steps(uint32_t hits) {
+  return marking.stride == 8 ? hits & 0xaaaa : hits;
+}
+
+static inline void consider_hits(struct marker *w, uintptr_t at, uint32_t hits) {
+  for (; hits; hits &= hits - 1) consider(w, load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4));
+}
+
+/* The same for one cell of up to 128 bytes, most of all there are: four looks or eight whatever its
+   size, in place of a loop whose end cannot be foreseen. */
+static inline __attribute__((always_inline)) void scan_small(struct marker *w, uintptr_t at,
+                                                             const struct shape *shape) {
+  struct port_halves halves = marking.halves;
+  uint32_t hits =
+      port_halves_of_four((const char *)at, shape->second, shape->third, shape->last, halves);
+  hits &= shape->steps;
+  consider_hits(w, at, hits);
+  if (!shape->rest) return;
+  hits = port_halves_of_64((const char *)at + shape->rest, halves) & shape->steps >> 16;
+  consider_hits(w, at + shape->rest, hits);
+}
+
+#endif
