@@ -171,6 +171,9 @@ HIDDEN long port_read_file(const char *path, char *buffer, size_t size);
 
 HIDDEN uint64_t port_now(void); /* monotonic nanoseconds */
 HIDDEN int port_process_id(void);
+/* Fills with what nobody can guess; behind a filter, which the kernel may not be asked through,
+   with what is hard to. */
+HIDDEN void port_random(void *buffer, size_t size);
 HIDDEN int port_thread_id(void);
 HIDDEN _Noreturn void port_abort(void);
 HIDDEN void port_yield(void);

@@ -5,7 +5,7 @@
 
 #include "base/message.h"
 #include "base/option.h"
-#include "heap/heap.h"
+#include "mutator/allocate.h"
 #include "report/report.h"
 
 enum { FRAMES = 64, ROOM = 256 };
@@ -52,7 +52,7 @@ void bad_pointer(const char *by, void *pointer) {
   } else {
     uint8_t state = atomic_get(state_at(cell.address));
     report.block = cell.address;
-    report.size = cell.page->size - 1;
+    report.size = cell_usable(&cell);
     if (cell.address != report.address)
       report.what = state_is_none(state) ? "inside a free block" : "inside a block";
     else if (state == STATE_RECLAIMED) report.what = "a block that the collector took back,";

@@ -23,6 +23,7 @@
 #include "collect/permit.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
+#include "mutator/canary.h"
 #include "mutator/pages.h"
 #include "mutator/pin.h"
 #include "mutator/quarantine.h"
@@ -73,6 +74,13 @@ static COLD void *out_of_memory(size_t alignment, size_t size, bool *zero) {
   return object;
 }
 
+/* What is remembered of a block beside it. */
+static COLD void note_made(void *object, size_t size, uintptr_t caller) {
+  struct cell cell;
+  site_record((uintptr_t)object, caller);
+  if (heap.pads && object_find(object, &cell)) canary_set(cell.address, cell.page->size, size);
+}
+
 static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t caller) {
   if (UNLIKELY(!start_heap_done) && !start_heap()) {
     errno = ENOMEM;
@@ -91,7 +99,7 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
   }
   void *object = try_to_make(alignment, size, zero);
   if (UNLIKELY(!object)) object = out_of_memory(alignment, size, zero);
-  if (UNLIKELY(thread_instrumented) && object) site_record((uintptr_t)object, caller);
+  if (UNLIKELY(thread_instrumented) && object) note_made(object, size, caller);
   return object;
 }
 
@@ -147,6 +155,14 @@ static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_
   return (state & STATE_LIVE) && !(state & STATE_DROPPED);
 }
 
+/* Was anything written behind a live block? */
+static COLD void check_canary(const struct cell *cell, const char *by) {
+  struct canary_change change;
+  if (!canary_check(cell->address, cell->page->size, &change))
+    report_overflow(&(struct report_overflow){
+        .by = by, .block = cell->address, .size = change.request, .at = change.at});
+}
+
 static void give_up(void *pointer, const char *by, uintptr_t caller) {
   struct cell cell;
   if (!is_in_use(pointer, &cell, by, caller)) {
@@ -154,6 +170,10 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
     return;
   }
   if (UNLIKELY(options.drop_free) && drop(&cell)) return;
+  if (UNLIKELY(heap.pads != NULL)) {
+    check_canary(&cell, by);
+    if (options.free_policy == FREE_TRUST) canary_wipe(cell.address, cell.page->size);
+  }
   if (options.free_policy == FREE_IGNORE) {
     pin_end(cell.address);
     return;
@@ -233,12 +253,13 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   size_t old = cell_usable(cell);
   void *target = make_quickly(size > old ? GROWING : GRANULE, size, caller);
   if (!target) return NULL;
-  struct cell place;
+  struct cell place = {0};
   bool by_pages =
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
       options.free_policy == FREE_TRUST &&
       ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
+  if (UNLIKELY(heap.pads != NULL) && by_pages) canary_wipe(cell->address, cell->page->size);
   enum port_move moved =
       by_pages ? port_move_pages(pointer, target, cell->page->size) : PORT_NOT_MOVED;
   if (UNLIKELY(moved == PORT_MOVE_LOST) && !WITHOUT(lost_target)) {
@@ -249,11 +270,24 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
     return NULL;
   }
   if (moved != PORT_MOVED) memcpy(target, pointer, size_min(old, size));
+  if (UNLIKELY(heap.pads != NULL) && by_pages) canary_move(place.address, place.page->size, size);
   uint8_t state = atomic_get(state_at((uintptr_t)pointer));
   if (UNLIKELY(state & STATE_PINNED)) pin_object((uintptr_t)target);
   if (UNLIKELY(state_is_leaf(state))) set_leaf(target);
   free(pointer);
   return target;
+}
+
+/* Under canary=on a block of just so many bytes is what is made of it. */
+static bool resize_with_canary(const struct cell *cell, size_t size, size_t usable, bool fits) {
+  if (fits && cell->page->size - size <= CANARY_MOST) {
+    canary_move(cell->address, cell->page->size, size);
+    return true;
+  }
+  canary_wipe(cell->address, cell->page->size); /* it may be cut off */
+  bool done = resize_in_place(cell, size);
+  canary_set(cell->address, cell->page->size, done ? size : usable);
+  return done;
 }
 
 static void *resize(void *pointer, size_t size, uintptr_t caller) {
@@ -273,10 +307,13 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
     errno = ENOMEM;
     return NULL;
   }
-  size_t usable = cell_usable(&cell);
+  size_t usable = cell_usable(&cell), room = cell_room(&cell);
+  if (UNLIKELY(heap.pads != NULL)) check_canary(&cell, "realloc");
   if (UNLIKELY(options.zero) && size < usable) memset((char *)pointer + size, 0, usable - size);
-  if (size <= usable && (size >= usable / 2 || usable < 64)) return pointer;
-  if (resize_in_place(&cell, size)) return pointer;
+  bool fits = size <= room && (size >= room / 2 || room < 64);
+  if (UNLIKELY(heap.pads != NULL) ? resize_with_canary(&cell, size, usable, fits)
+                                  : fits || resize_in_place(&cell, size))
+    return pointer;
   return move(pointer, &cell, size, caller);
 }
 

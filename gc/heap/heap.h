@@ -109,6 +109,7 @@ struct heap {
   bool free_slowly;       /* free= is not trust: set before the first page is handed out */
   unsigned free_quickly;  /* that policy, if nothing else is to be done at a free() */
   size_t page_limit;      /* heap pages in the reservation */
+  uint8_t *pads; /* one byte a granule under canary=on, else NULL (mutator/canary.h) */
   size_t committed_pages; /* readable and writable; page heap's lock */
   size_t top;             /* pages handed out so far, from below; page heap's lock */
 };
@@ -131,7 +132,7 @@ HIDDEN void *heap_mark_stack(size_t *size);
 HIDDEN void heap_shrink(size_t budget);
 /* What we own, in order: one range, or several once heap_shrink has cut pieces out of it. Anything
    outside may be the program's. */
-enum { HEAP_RANGES = 10 }; /* heap, seven tables, working memory, what is behind it */
+enum { HEAP_RANGES = 11 }; /* heap, eight tables, working memory, what is behind it */
 struct heap_range {
   uintptr_t begin, end;
 };

@@ -55,6 +55,7 @@ Test(conditions, right_options_are_silent, .timeout = 60) {
                                       "limit=512M",
                                       "idle=0",
                                       "zero=off",
+                                      "canary=on",
                                       "errors=ignore",
                                       "stride=8",
                                       "stride=1",

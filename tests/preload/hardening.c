@@ -1,0 +1,106 @@
+/* hardening.c: what the options find that are off by default: each bug where it must be found and
+   how it is told, and real programs with all of them on. What becomes of every bug under them is in
+   the table of corruption.c, mode hardened. */
+#include "programs.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+static struct run corrupt(const char *options, const char *bug, const char *size) {
+  char program[64];
+  snprintf(program, sizeof program, "corrupt_%s", bug);
+  struct command command = {.argv = {program, size, "same"}, .options = options, .seconds = 60};
+  return run_command(&command);
+}
+
+static int count(const char *text, const char *word) {
+  int found = 0;
+  while (*word != 0 && (text = strstr(text, word)) != NULL) text += strlen(word), found++;
+  return found;
+}
+
+/* It runs on, and each of so many lines has all of this in it; MANY: at least one. */
+enum { MANY = -1 };
+static void tells(const char *options, const char *bug, const char *size, int lines, const char *by,
+                  const char *what) {
+  struct run run = corrupt(options, bug, size);
+  expect_success(&run);
+  cr_expect_str_eq(run.output, "ran on\n", "%s", run_describe(&run));
+  int told = count(run.errors, "\n");
+  cr_expect(lines == MANY ? told > 0 : told == lines, "%d lines%s", told, run_describe(&run));
+  cr_expect_eq(count(run.errors, by), told, "not \"%s\"%s", by, run_describe(&run));
+  cr_expect_eq(count(run.errors, what), told, "not \"%s\"%s", what, run_describe(&run));
+  run_discard(&run);
+}
+
+/* --- canary=on -------------------------------------------------------------------------------- */
+
+static const char *const sizes[] = {"small", "page", "large"};
+static const char *const byte_8[] = {"): overflow, byte 8 was written of a block of 8 bytes",
+                                     "): overflow, byte 4096 was written of a block of 4096 bytes",
+                                     "): overflow, byte 3000000 was written of a block of 3000000 "
+                                     "bytes"};
+
+static void tells_each(const char *options, const char *bug, int lines, const char *by) {
+  for (int s = 0; s < 3; s++) tells(options, bug, sizes[s], lines, by, byte_8[s]);
+}
+
+#define CANARY(name, options)                                                                      \
+  Test(canary, overflow_is_found_by_free##name, .timeout = 60) {                                   \
+    tells_each("canary=on" options, "overflow_byte", 1, "free(0x");                                \
+  }                                                                                                \
+  Test(canary, overflow_is_found_by_realloc##name, .timeout = 60) {                                \
+    tells_each("canary=on" options, "overflow_realloc", 1, "realloc(0x");                          \
+  }
+CANARY(, "")
+CANARY(_zeroing, ",zero=on")
+CANARY(_quarantine, ",free=quarantine")
+CANARY(_ignored, ",free=ignore")
+CANARY(_stripping, ",strip-high-bits=on")
+
+Test(canary, overflow_of_what_was_lost_is_found_by_the_sweep, .timeout = 120) {
+  static const char *const options[] = {"canary=on", "canary=on,free=ignore",
+                                        "canary=on,free=quarantine,reclaim=on",
+                                        "canary=on,check=poison", "canary=on,zero=on"};
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+    tells_each(options[i], "overflow_swept", MANY, "sweep(0x");
+}
+
+Test(canary, overflow_of_what_was_freed_is_found_by_the_sweep, .timeout = 60) {
+  for (int s = 0; s < 2; s++)
+    tells("canary=on,free=quarantine", "overflow_late", sizes[s], MANY, "sweep(0x", byte_8[s]);
+}
+
+/* The last byte of the cell before, and nothing before it. */
+Test(canary, underflow_is_found_with_the_block_before, .timeout = 60) {
+  tells("canary=on", "underflow_freed", "small", MANY, "free(0x",
+        "): overflow, byte 15 was written of a block of 8 bytes");
+  tells("canary=on", "underflow_freed", "page", MANY, "free(0x",
+        "): overflow, byte 4111 was written of a block of 4096 bytes");
+}
+
+Test(canary, site_is_told, .timeout = 60) {
+  tells("canary=on,check=condemn", "overflow_byte", "page", 1, "free(0x",
+        "bytes, allocated at corrupt_overflow_byte+0x");
+}
+
+Test(canary, errors_are_told_as_was_asked, .timeout = 60) {
+  tells("canary=on,errors=ignore", "overflow_byte", "page", 0, "", "");
+  struct run run = corrupt("canary=on,errors=abort", "overflow_byte", "page");
+  cr_expect(WIFSIGNALED(run.status) && WTERMSIG(run.status) == SIGABRT, "%s", run_describe(&run));
+  cr_expect(strstr(run.errors, byte_8[1]) && strstr(run.errors, "  called from "), "%s",
+            run_describe(&run));
+  run_discard(&run);
+  run = corrupt("canary=on,errors=abort", "overflow_swept", "page");
+  cr_expect(WIFSIGNALED(run.status) && WTERMSIG(run.status) == SIGABRT, "%s", run_describe(&run));
+  cr_expect(strstr(run.errors, byte_8[1]) && !strstr(run.errors, "called from"), "%s",
+            run_describe(&run));
+  run_discard(&run);
+}
+
+/* It can fail: nothing is said where nobody looks. */
+Test(canary, off_nothing_is_found, .timeout = 60) {
+  tells("", "overflow_byte", "small", 0, "", "");
+  tells("", "overflow_realloc", "page", 0, "", "");
+  tells("", "overflow_swept", "large", 0, "", "");
+}
