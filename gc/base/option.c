@@ -54,6 +54,8 @@ static const struct option_description table[] = {
     {"zero", "on|off", "off", "hand out zeroed blocks only", .kind = SWITCH, FIELD(zero)},
     {"canary", "on|off", "off", "check that nothing was written behind a block", .kind = SWITCH,
      FIELD(canary)},
+    {"guard", "on|off", "off", "an inaccessible page behind large blocks", .kind = SWITCH,
+     FIELD(guard)},
     {"huge-pages", "on|off", "off", "ask the kernel for huge pages: faster, in more memory",
      .kind = SWITCH, FIELD(huge_pages)},
     {"errors", "report|abort|ignore", "report", "what follows a bad free()", .kind = CHOICE,
@@ -92,7 +94,7 @@ static_assert(KERNEL_AUTO == 0 && KERNEL_BASELINE == 1, "kernel");
 static_assert(CHECK_OFF == 0 && CHECK_CONDEMN == 1 && CHECK_POISON == 2, "check");
 static_assert(sizeof(enum free_policy) == sizeof(unsigned), "a CHOICE is stored as unsigned");
 static_assert(sizeof(struct options) <= UINT16_MAX, "an offset fits its field");
-static_assert(OPTIONS == 23, "an option was added: give it a field, a default and a manual entry");
+static_assert(OPTIONS == 24, "an option was added: give it a field, a default and a manual entry");
 
 struct options options;
 

@@ -26,6 +26,7 @@ struct options {
   unsigned markers;             /* threads that mark, at most; 0: as many as processors */
   bool zero;                    /* every block handed out is zeroed */
   bool canary;                  /* the slack of blocks is checked */
+  bool guard;                   /* a page behind large blocks is closed */
   bool huge_pages;              /* the kernel is asked to back the heap by huge pages */
   enum error_policy errors;     /* what follows a bad free() */
   char log[OPTION_FILE_SIZE];   /* file name or "stderr", empty: no log */

@@ -61,6 +61,9 @@ static inline unsigned state_suspected(uint8_t state) { /* a live object's */
   return (state & STATE_SUSPECT_MASK) / STATE_SUSPECT;
 }
 
+/* What of a large object's run is inaccessible (guard.h). */
+enum barred { BARRED_BEHIND = 1 /* the kernel page behind it */ };
+
 struct mutator;
 
 struct page {
@@ -88,6 +91,7 @@ struct page {
   uint8_t skip;    /* refill: cells left out of the first word (colouring); owner only */
   uint8_t unwiped; /* of each heap page: objects were reclaimed in it that nobody has wiped. Whoever
                       fills it next does */
+  uint8_t barred;  /* a large object: an enum barred; page heap's lock */
   struct mutator *owner;
   struct page *next; /* in the owner's queue or stack; in a list of free runs */
   struct page *previous;
@@ -105,11 +109,11 @@ struct heap {
   struct page *pages;
   uint64_t (*allocated)[PAGE_WORDS];
   uint64_t (*marked)[PAGE_WORDS];
+  uint8_t *pads; /* one byte a granule under canary=on, else NULL (mutator/canary.h) */
 
   bool free_slowly;       /* free= is not trust: set before the first page is handed out */
   unsigned free_quickly;  /* that policy, if nothing else is to be done at a free() */
   size_t page_limit;      /* heap pages in the reservation */
-  uint8_t *pads; /* one byte a granule under canary=on, else NULL (mutator/canary.h) */
   size_t committed_pages; /* readable and writable; page heap's lock */
   size_t top;             /* pages handed out so far, from below; page heap's lock */
 };

@@ -5,6 +5,7 @@
 
 #include "base/lock.h"
 #include "heap/free_runs.h"
+#include "heap/guard.h"
 #include "ports/port.h"
 
 enum {
@@ -270,6 +271,7 @@ static void set_up_large(struct page *page, size_t bytes) {
   atomic_set_release(&page->cells, 1);
   COMPILER_BARRIER();
   enter_large(page, 0, page->run);
+  guard_set(page);
   atomic_set(&counts.large, counts.large + pages_for(bytes));
 }
 
@@ -278,17 +280,19 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
   size_t extra = alignment > HEAP_PAGE ? alignment / HEAP_PAGE : 0;
   if (pages + extra < pages || pages + extra > heap.page_limit) return NULL;
   lock_acquire(&state.lock);
-  struct page *page = take(pages + extra, 0);
+  size_t spare = guard_pages(bytes);
+  struct page *page = take(pages + extra, spare);
+  if (!page && spare) page = take(pages + extra, spare = 0);
   if (page) {
-    wipe_for_large(page, pages + extra);
+    wipe_for_large(page, page->run);
     if (extra) {
       size_t ahead = (round_up(page_address(page), alignment) - page_address(page)) / HEAP_PAGE;
-      free_runs_split(page, ahead + pages);
+      free_runs_split(page, ahead + pages + spare);
       if (ahead) {
         struct page *aligned = page + ahead;
         aligned->free = 0; /* left from when a run began or ended here */
-        aligned->run = (uint32_t)pages;
-        aligned->dirty = free_runs_dirty_part(page, pages);
+        aligned->run = (uint32_t)(pages + spare);
+        aligned->dirty = free_runs_dirty_part(page, pages + spare);
         page->dirty = free_runs_dirty_part(page, ahead);
         page->run = (uint32_t)ahead;
         free_runs_add(page);
@@ -297,7 +301,8 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
       atomic_set(&counts.used, counts.used - extra);
     }
     *zero = !page->dirty;
-    page->dirty = 0;
+    page->dirty = free_runs_dirty_part(page, spare);
+    state.spare_dirty += page->dirty;
     set_up_large(page, bytes);
   }
   lock_release(&state.lock);
@@ -317,7 +322,7 @@ struct page *page_heap_large_growing(size_t bytes) {
   size_t pages = pages_for(bytes);
   if (pages > heap.page_limit) return NULL;
   lock_acquire(&state.lock);
-  size_t spare = spare_for(pages);
+  size_t spare = size_max(spare_for(pages), guard_pages(bytes));
   struct page *page = take(pages, spare);
   if (!page && spare) page = take(pages, 0);
   if (page) {
@@ -337,6 +342,10 @@ void page_heap_forget_sweep(struct page *page) {
 
 void page_heap_release_large(struct page *page) {
   lock_acquire(&state.lock);
+  if (UNLIKELY(page->barred) && !guard_lift(page)) { /* nobody else can use it */
+    lock_release(&state.lock);
+    return;
+  }
   size_t pages = pages_for(page->size);
   atomic_set(&counts.large, counts.large - pages);
   forget(page);
@@ -384,7 +393,9 @@ size_t page_heap_take_spare(void) {
     struct page *page = &heap.pages[i];
     if (!page_begins(page) || page->class != CLASS_LARGE) continue;
     size_t pages = pages_for(page->size);
-    if (pages < page->run) cut_large(page, pages, pages);
+    if (pages == page->run || !guard_lift(page)) continue;
+    cut_large(page, pages, pages);
+    guard_set(page);
   }
   size_t taken = before - state.spare;
   lock_release(&state.lock);
@@ -419,6 +430,10 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
   lock_acquire(&state.lock);
   size_t old = pages_for(page->size);
   bool done = true;
+  if (UNLIKELY(page->barred) && size != page->size && !guard_lift(page)) {
+    lock_release(&state.lock);
+    return false;
+  }
   fill_large(page); /* found dead, perhaps, and used after all */
   if (pages < old) {
     page->size = size;
@@ -436,6 +451,7 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
   } else {
     done = false;
   }
+  guard_set(page);
   lock_release(&state.lock);
   return done;
 }

@@ -51,12 +51,13 @@ static const struct bug bugs[] = {
     {.name = "reclaimed_free", .calls = SOME, .says = "free(0x", .needs_collector = true},
     {.name = "write_after_free", .kind = WRONG_WRITE},
     {.name = "overflow_byte", .kind = WRONG_WRITE, .calls = 1, .says = OVERFLOW, .hardened = "ddd"},
-    {.name = "overflow_cell", .kind = WRONG_WRITE, .calls = 1, .says = OVERFLOW, .hardened = "ddd"},
+    {.name = "overflow_cell", .kind = WRONG_WRITE, .calls = 1, .says = OVERFLOW, .hardened = "ddc"},
     {.name = "overflow_realloc",
      .kind = WRONG_WRITE,
      .calls = 1,
      .says = OVERFLOW,
      .hardened = "ddd"},
+    {.name = "overflow_page", .kind = WRONG_WRITE, .hardened = "??c"},
     {.name = "overflow_swept", .kind = WRONG_WRITE, .calls = SOME, .says = OVERFLOW},
     {.name = "overflow_late",
      .kind = WRONG_WRITE,
@@ -181,8 +182,10 @@ Test(corruption, quarantine, .timeout = 300) {
 }
 
 Test(corruption, hardened, .timeout = 300) {
-  score(&(struct policy){
-      .options = "free=quarantine,canary=on", .frees = true, .keeps = true, .hardened = true});
+  score(&(struct policy){.options = "free=quarantine,canary=on,guard=on",
+                         .frees = true,
+                         .keeps = true,
+                         .hardened = true});
 }
 
 /* Two frees of one block at once. Under free=trust the state byte is exchanged only with

@@ -104,3 +104,63 @@ Test(canary, off_nothing_is_found, .timeout = 60) {
   tells("", "overflow_realloc", "page", 0, "", "");
   tells("", "overflow_swept", "large", 0, "", "");
 }
+
+/* --- guard=on --------------------------------------------------------------------------------- */
+
+static void faults(const char *options, const char *bug, const char *size) {
+  struct run run = corrupt(options, bug, size);
+  cr_expect(WIFSIGNALED(run.status) && WTERMSIG(run.status) == SIGSEGV, "%s", run_describe(&run));
+  cr_expect_eq(run.output_size + run.errors_size, 0, "%s", run_describe(&run));
+  run_discard(&run);
+}
+
+Test(guard, overflow_past_the_page_faults, .timeout = 60) {
+  faults("guard=on", "overflow_page", "large");
+  faults("guard=on,free=quarantine", "overflow_page", "large");
+  faults("guard=on,huge-pages=on", "overflow_cell", "large");
+}
+
+Test(guard, off_it_does_not, .timeout = 60) { tells("", "overflow_page", "large", 0, "", ""); }
+
+/* Guarded blocks come back like others. */
+Test(guard, what_leaked_comes_back, .timeout = 90) {
+  struct run run = run_collected("guard=on", 60, "leak", "400", "1", NULL);
+  expect_cycles(&run, 2);
+  run_discard(&run);
+}
+
+/* --- all of them ------------------------------------------------------------------------------ */
+
+#define ALL "canary=on,guard=on"
+
+/* The same output and exit status; collected as often as any other run. */
+static void hold_hardened(const struct program *program, const char *options) {
+  struct command command = program->command;
+  struct run plain = run_command(&command);
+  expect_success(&plain);
+  command.options = options;
+  command.seconds = 80;
+  struct run run = run_command(&command);
+  fprintf(stderr, "%-8s %5u cycles, %ld of %ld MB plain, %.1f s of %.1f\n", program->name,
+          run.cycles.done, run.peak_kib >> 10, plain.peak_kib >> 10, run.seconds, plain.seconds);
+  expect_same_result(&plain, &run);
+  expect_cycles(&run, LEAST_CYCLES);
+  expect_few_skipped(&run, MOST_SKIPPED_PERCENT);
+  run_discard(&run);
+  run_discard(&plain);
+}
+
+#define HARDENED(identifier, ...)                                                                  \
+  static const struct program program_##identifier = {.name = #identifier, __VA_ARGS__};           \
+  Test(hardened, identifier, .timeout = 200) {                                                     \
+    hold_hardened(&program_##identifier, ALL ",collect-every-ms=5");                               \
+  }                                                                                                \
+  Test(hardened, identifier##_quarantine, .timeout = 200) {                                        \
+    hold_hardened(&program_##identifier, ALL ",free=quarantine,collect-every-ms=5");               \
+  }
+
+HARDENED(lua, RUN("lua5.4", "@INPUTS@/work.lua"))
+HARDENED(python, RUN("/usr/bin/python3", "@INPUTS@/work.py"),
+         WITH("PYTHONHASHSEED=0", "PYTHONMALLOC=malloc"))
+HARDENED(perl, RUN("perl", "@INPUTS@/work.pl"), WITH("PERL_HASH_SEED=0"))
+HARDENED(sqlite, RUN("sqlite3"), .command.input = "work.sql")
