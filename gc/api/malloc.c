@@ -141,6 +141,7 @@ static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_
   uint8_t state = object_find(pointer, cell);
   if (UNLIKELY((state & STATE_CONDEMNED) || state_is_dead(state))) {
     report_false_reclaim(by, cell->address, cell->page->size, caller);
+    if (UNLIKELY(cell->page->barred)) page_heap_open_large(cell->page);
     __atomic_compare_exchange_n(state_at(cell->address), &state,
                                 STATE_LIVE | (state & STATE_DROPPED), false, __ATOMIC_SEQ_CST,
                                 __ATOMIC_RELAXED);

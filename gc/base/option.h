@@ -11,6 +11,7 @@
 #define OPTION_PIN_SIZE 512
 
 enum free_policy { FREE_TRUST, FREE_QUARANTINE, FREE_IGNORE };
+enum freed_memory { FREED_ZERO, FREED_FAULT };
 enum error_policy { ERRORS_REPORT, ERRORS_ABORT, ERRORS_IGNORE };
 enum kernel_mode { KERNEL_AUTO, KERNEL_BASELINE };
 enum check_mode { CHECK_OFF, CHECK_CONDEMN, CHECK_POISON };
@@ -18,6 +19,7 @@ enum check_mode { CHECK_OFF, CHECK_CONDEMN, CHECK_POISON };
 struct options {
   bool collect;                 /* off: the heap alone, no cycle ever */
   enum free_policy free_policy; /* what free() does */
+  enum freed_memory freed;      /* what large quarantined blocks are read as */
   bool reclaim;                 /* take back what was never freed */
   bool reclaim_set;             /* `reclaim` was given, not derived from `free` */
   unsigned growth;              /* percent of the live bytes that start the next cycle */

@@ -431,7 +431,7 @@ static COLD void scan_large(struct marker *w, object object, bool leaf) {
   uintptr_t address = object_address(object);
   size_t size = object_page(object)->size;
   w->counts.bytes += size;
-  if (leaf) return;
+  if (leaf || UNLIKELY(object_page(object)->barred & BARRED_WHOLE)) return;
   if (size < PRESENCE_FILTER) scan_part(w, address, size);
   else push_parts(w, address, address + size, address + size, PIECE, CLASS_PIECE);
 }

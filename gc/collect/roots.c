@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/lock.h"
-#include "base/option.h"
 #include "base/remedy.h"
 #include "collect/held.h"
 #include "collect/mark.h"
@@ -46,11 +45,11 @@ bool roots_init(void) {
   state.maps.copy_size = COPY;
   state.maps.protected = heap_metadata(PROTECTED * sizeof *state.maps.protected);
   state.maps.protected_capacity = PROTECTED;
-  if (options.guard) state.programs = heap_metadata(PROTECTED * sizeof *state.programs);
+  if (guard_wanted()) state.programs = heap_metadata(PROTECTED * sizeof *state.programs);
   state.unused = heap_metadata(STACKS * sizeof *state.unused);
   state.named = heap_metadata(NAMED * sizeof *state.named);
   return state.maps.ranges && state.maps.copy && state.maps.protected && state.unused &&
-         state.named && (!options.guard || state.programs);
+         state.named && (!guard_wanted() || state.programs);
 }
 
 struct port_maps *roots_maps(void) {

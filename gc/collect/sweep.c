@@ -309,6 +309,7 @@ static bool wipes_later(void) {
 static void sweep_large(struct page *page) {
   bool dead = page_marked(page)[0] & 1, later = wipes_later();
   page_marked(page)[0] = 0;
+  if (dead && UNLIKELY(page->barred) && !page_heap_open_large(page)) return;
   if (!dead || !take_dead(page_address(page), page->size, later)) return;
   if (page->purged || (later && page->size >= LARGE_TO_PURGE)) page_heap_empty_large(page);
   if (later) page->unwiped = !page->purged;

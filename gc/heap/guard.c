@@ -1,7 +1,6 @@
 /* guard.c: see guard.h. */
 #include "heap/guard.h"
 
-#include "base/option.h"
 #include "ports/port.h"
 
 static struct { size_t count; /* stretches of memory that are closed */ } state;
@@ -47,6 +46,14 @@ void guard_set(struct page *page) {
 
 bool guard_lift(struct page *page) { return unbar(page, BARRED_BEHIND, end_of(page), KERNEL_PAGE); }
 
+void guard_close(struct page *page) {
+  if (!(page->barred & BARRED_WHOLE)) bar(page, BARRED_WHOLE, page_address(page), page->size);
+}
+
+bool guard_open(struct page *page) {
+  return unbar(page, BARRED_WHOLE, page_address(page), page->size);
+}
+
 bool guard_is_ours(uintptr_t address, uintptr_t *end) {
   const struct page *page = &heap.pages[page_first((address - heap.base) >> HEAP_PAGE_SHIFT)];
   *end = round_down(address, HEAP_PAGE) + HEAP_PAGE;
@@ -54,7 +61,7 @@ bool guard_is_ours(uintptr_t address, uintptr_t *end) {
   uintptr_t behind = end_of(page);
   if (address < behind) {
     *end = behind;
-    return false;
+    return page->barred & BARRED_WHOLE;
   }
   if (!(page->barred & BARRED_BEHIND) || address >= behind + KERNEL_PAGE) return false;
   *end = behind + KERNEL_PAGE;

@@ -62,7 +62,10 @@ static inline unsigned state_suspected(uint8_t state) { /* a live object's */
 }
 
 /* What of a large object's run is inaccessible (guard.h). */
-enum barred { BARRED_BEHIND = 1 /* the kernel page behind it */ };
+enum barred {
+  BARRED_BEHIND = 1, /* the kernel page behind it */
+  BARRED_WHOLE = 2,  /* all of the object: it was freed, and waits under free=quarantine */
+};
 
 struct mutator;
 

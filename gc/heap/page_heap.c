@@ -342,7 +342,8 @@ void page_heap_forget_sweep(struct page *page) {
 
 void page_heap_release_large(struct page *page) {
   lock_acquire(&state.lock);
-  if (UNLIKELY(page->barred) && !guard_lift(page)) { /* nobody else can use it */
+  if (UNLIKELY(page->barred) &&
+      !(guard_open(page) && guard_lift(page))) { /* nobody else can use it */
     lock_release(&state.lock);
     return;
   }
@@ -373,6 +374,19 @@ void page_heap_empty_large(struct page *page) {
   if (!done) fill_large(page);
   page->purged = done;
   lock_release(&state.lock);
+}
+
+void page_heap_close_large(struct page *page) {
+  lock_acquire(&state.lock);
+  if (page->purged) guard_close(page);
+  lock_release(&state.lock);
+}
+
+bool page_heap_open_large(struct page *page) {
+  lock_acquire(&state.lock);
+  bool open = guard_open(page);
+  lock_release(&state.lock);
+  return open;
 }
 
 /* Cuts a large object's run to so many pages. */

@@ -1,6 +1,7 @@
 /* quarantine.c: see quarantine.h. */
 #include "mutator/quarantine.h"
 
+#include "base/option.h"
 #include "heap/page_heap.h"
 #include "mutator/canary.h"
 
@@ -17,6 +18,9 @@ bool quarantine(const struct cell *cell) {
   if (cell->page->class == CLASS_LARGE && cell->page->size >= LEAST_EMPTIED) {
     if (UNLIKELY(heap.pads != NULL)) canary_forget(cell->address, cell->page->size);
     page_heap_empty_large(cell->page);
+    /* A condemned object's contents are looked at again. */
+    if (UNLIKELY(options.freed == FREED_FAULT) && options.check == CHECK_OFF)
+      page_heap_close_large(cell->page);
   }
   uintptr_t address = cell->address;
   OPAQUE(address); /* up to here a word that a mark finds: the object cannot die under our hands */

@@ -49,7 +49,8 @@ static const struct bug bugs[] = {
     {.name = "size_of_freed", .calls = 1, .says = "malloc_usable_size(0x", .needs_free = true},
     {.name = "unallocated_free", .calls = 1, .says = "free(0x"},
     {.name = "reclaimed_free", .calls = SOME, .says = "free(0x", .needs_collector = true},
-    {.name = "write_after_free", .kind = WRONG_WRITE},
+    {.name = "write_after_free", .kind = WRONG_WRITE, .hardened = "nnc"},
+    {.name = "dangling_read", .kind = WRONG_WRITE, .hardened = "nnc"},
     {.name = "overflow_byte", .kind = WRONG_WRITE, .calls = 1, .says = OVERFLOW, .hardened = "ddd"},
     {.name = "overflow_cell", .kind = WRONG_WRITE, .calls = 1, .says = OVERFLOW, .hardened = "ddc"},
     {.name = "overflow_realloc",
@@ -63,7 +64,7 @@ static const struct bug bugs[] = {
      .kind = WRONG_WRITE,
      .calls = SOME,
      .says = OVERFLOW,
-     .hardened = "dd?"},
+     .hardened = "ddc"},
     {.name = "underflow", .kind = WRONG_WRITE},
     {.name = "underflow_freed", .kind = WRONG_WRITE, .calls = SOME, .says = OVERFLOW},
     {.name = "crossed_free", .kind = NO_BUG},
@@ -182,7 +183,7 @@ Test(corruption, quarantine, .timeout = 300) {
 }
 
 Test(corruption, hardened, .timeout = 300) {
-  score(&(struct policy){.options = "free=quarantine,canary=on,guard=on",
+  score(&(struct policy){.options = "free=quarantine,canary=on,guard=on,freed=fault",
                          .frees = true,
                          .keeps = true,
                          .hardened = true});

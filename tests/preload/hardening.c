@@ -129,9 +129,33 @@ Test(guard, what_leaked_comes_back, .timeout = 90) {
   run_discard(&run);
 }
 
+/* --- freed=fault ------------------------------------------------------------------------------ */
+
+Test(freed, large_blocks_fault, .timeout = 60) {
+  faults("free=quarantine,freed=fault", "dangling_read", "large");
+  faults("free=quarantine,freed=fault,guard=on", "dangling_read", "large");
+  faults("free=quarantine,freed=fault,reclaim=on", "write_after_free", "large");
+}
+
+Test(freed, others_do_not, .timeout = 60) {
+  tells("free=quarantine,freed=fault", "dangling_read", "page", 0, "", "");
+  tells("free=quarantine", "dangling_read", "large", 0, "", "");
+  tells("freed=fault", "dangling_read", "small", 0, "", "");
+  tells("freed=fault,free=ignore", "dangling_read", "large", 0, "", "");
+}
+
+/* Frees of them are told as ever, and what was closed is used again. */
+Test(freed, wrong_calls_are_told, .timeout = 60) {
+  const char *options = "free=quarantine,freed=fault,guard=on,canary=on";
+  tells(options, "double_free", "large", 1, "free(0x", ": a block that was freed already");
+  tells(options, "realloc_freed", "large", 1, "realloc(0x", ": a block that was freed already");
+  tells(options, "size_of_freed", "large", 1, "size(0x", ": a block that was freed already");
+  tells(options, "crossed_free", "large", 0, "", "");
+}
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
-#define ALL "canary=on,guard=on"
+#define ALL "canary=on,guard=on,freed=fault"
 
 /* The same output and exit status; collected as often as any other run. */
 static void hold_hardened(const struct program *program, const char *options) {

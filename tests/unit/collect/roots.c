@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "mutator/quarantine.h"
+
 enum { COUNT = 100 };
 static uintptr_t hidden[COUNT];
 
@@ -389,4 +391,33 @@ Test(guarded, closed_pages_of_the_program_are_told_from_ours) {
   cr_assert_eq(mprotect(next, 2 * KERNEL_PAGE, PROT_READ | PROT_WRITE), 0);
   next = NULL;
   expect_none("and goes once it is open");
+}
+
+/* What was freed and is closed holds no pointers, stays as long as something points to it, and its
+   pages are none of the program's. */
+Test(closed, blocks_are_not_read, .timeout = 60) {
+  unit_start_heap();
+  options.freed = FREED_FAULT;
+  options.confirm = 1;
+  identity_init();
+  pace_init();
+  cr_assert(cycle_init());
+  make_objects();
+  static uintptr_t holders[4];
+  for (int i = 0; i < 4; i++) {
+    struct cell cell;
+    holders[i] = make_holder(300000 + (size_t)i * 400000);
+    cr_assert(object_find(unit_unhide(holders[i]), &cell) && quarantine(&cell));
+    cr_assert_eq(cell.page->barred, BARRED_WHOLE);
+  }
+  static void *volatile references[2];
+  references[0] = unit_unhide(holders[1]);
+  references[1] = unit_unhide(holders[3]);
+  expect_none("in blocks whose memory is gone");
+  for (int i = 0; i < 4; i++) cr_expect_eq(unit_is_marked(unit_unhide(holders[i])), i % 2);
+  cr_expect_not_null(references[0]);
+  cr_expect(cycle_run(CYCLE_REQUEST, true));
+  char *again = allocate(300000, NULL), *more = allocate(1100000, NULL);
+  memset(again, 1, 300000);
+  memset(more, 1, 1100000);
 }

@@ -200,3 +200,56 @@ Test(guard, what_we_closed_is_told_from_the_rest) {
   page = page_heap_span(1);
   cr_expect(!guard_is_ours(page_address(page), &until) && until > page_address(page));
 }
+
+/* --- whole objects ---------------------------------------------------------------------------- */
+
+static struct page *make_closed(size_t size) {
+  bool zero;
+  struct page *page = page_heap_large(size, GRANULE, &zero);
+  fill(page);
+  page_heap_close_large(page);
+  cr_assert_eq(page->barred & BARRED_WHOLE, 0, "it holds something");
+  page_heap_empty_large(page);
+  page_heap_close_large(page);
+  return page;
+}
+
+Test(guard, a_whole_object_is_closed_until_it_is_opened_or_released) {
+  for (int guarded = 0; guarded < 2; guarded++) {
+    options.guard = guarded;
+    for (size_t i = 0; i < SIZES; i++) {
+      struct page *page = make_closed(sizes[i]);
+      uintptr_t begin = page_address(page), end = begin + page->size, until;
+      for (uintptr_t at = begin; at < end; at += KERNEL_PAGE) cr_assert(!is_open(at));
+      cr_assert(is_open(end) == !guarded || page->run * HEAP_PAGE == page->size);
+      cr_assert(guard_is_ours(begin + KERNEL_PAGE / 2, &until) && until == end);
+      if (i % 2) {
+        cr_assert(page_heap_open_large(page));
+        for (uintptr_t at = begin; at < end; at += KERNEL_PAGE) {
+          cr_assert(is_open(at));
+          cr_assert_eq(*(char *)at, 0);
+        }
+        cr_assert_eq(is_open(end), !guarded);
+      }
+      page_heap_release_large(page);
+      cr_assert_eq(closed_bytes(NULL), 0);
+    }
+  }
+}
+
+Test(guard, closed_objects_share_the_budget) {
+  enum { COUNT = 600 };
+  static struct page *pages[COUNT];
+  size_t closed = 0, before, now;
+  closed_bytes(&before);
+  for (int i = 0; i < COUNT; i++) {
+    pages[i] = make_closed(300000);
+    closed += (pages[i]->barred & BARRED_WHOLE) != 0;
+  }
+  closed_bytes(&now);
+  cr_expect(closed > 100 && closed < GUARDS_MOST);
+  cr_expect_leq(now, before + 1000 + 10, "%zu, %zu", before, now);
+  for (int i = 0; i < COUNT; i++) page_heap_release_large(pages[i]);
+  cr_expect_eq(closed_bytes(NULL), 0);
+  expect_guarded(page_heap_large(100000, GRANULE, &(bool){false}));
+}
