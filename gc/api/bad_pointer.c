@@ -63,6 +63,15 @@ void bad_pointer(const char *by, void *pointer) {
   report_bad_free(&report);
 }
 
+void bad_zero_size(const char *by, void *pointer) {
+  bool inside = (uintptr_t)pointer % GRANULE != 0;
+  report_bad_free(&(struct report_pointer){
+      .by = by,
+      .address = (uintptr_t)pointer,
+      .what = inside ? "behind a block of 0 bytes"
+                     : "a block of 0 bytes that was freed already or never allocated"});
+}
+
 const struct foreign_allocator *bad_pointer_or_foreign(const char *by, void *pointer) {
   char buffer[ROOM];
   struct text what = text_in(buffer, sizeof buffer - 1);

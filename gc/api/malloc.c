@@ -27,6 +27,7 @@
 #include "mutator/pages.h"
 #include "mutator/pin.h"
 #include "mutator/quarantine.h"
+#include "mutator/zero_size.h"
 #include "ports/port.h"
 #include "report/report.h"
 #include "report/site.h"
@@ -89,6 +90,10 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
   if (UNLIKELY(size > PTRDIFF_MAX)) {
     errno = ENOMEM;
     return NULL;
+  }
+  if (UNLIKELY(!size) && alignment == GRANULE) {
+    void *object = zero_size_make();
+    if (object) return object;
   }
   if (UNLIKELY(thread_instrumented)) count_allocation();
   if (UNLIKELY(options.collect_every_ms)) background_interval();
@@ -208,6 +213,10 @@ static NOINLINE void free_slowly(void *pointer) {
   int error = errno;
   if (heap_holds((uintptr_t)pointer)) {
     give_up(pointer, "free", CALLER);
+  } else if (UNLIKELY(zero_size_holds(pointer))) {
+    bool live = options.free_policy == FREE_IGNORE ? zero_size_is_live(pointer)
+                                                   : zero_size_release(pointer);
+    if (!live) bad_zero_size("free", pointer);
   } else {
     const struct foreign_allocator *other = bad_pointer_or_foreign("free", pointer);
     if (other) other->free(pointer);
@@ -291,7 +300,19 @@ static bool resize_with_canary(const struct cell *cell, size_t size, size_t usab
   return done;
 }
 
+static void *resize_zero_size(void *pointer, size_t size, uintptr_t caller) {
+  if (!zero_size_is_live(pointer)) {
+    bad_zero_size("realloc", pointer);
+    errno = ENOMEM;
+    return NULL;
+  }
+  void *target = make_quickly(GRANULE, size, caller);
+  if (target) free(pointer);
+  return target;
+}
+
 static void *resize(void *pointer, size_t size, uintptr_t caller) {
+  if (UNLIKELY(zero_size_holds(pointer))) return resize_zero_size(pointer, size, caller);
   if (!heap_holds((uintptr_t)pointer)) {
     const struct foreign_allocator *other = bad_pointer_or_foreign("realloc", pointer);
     if (other) return other->realloc(pointer, size);
@@ -320,7 +341,7 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
 
 EXPORT void *reclaim_malloc_leaf(size_t size) {
   void *object = make_quickly(GRANULE, size, CALLER);
-  if (object) set_leaf(object);
+  if (object && heap_holds((uintptr_t)object)) set_leaf(object); /* not of no bytes */
   return object;
 }
 
@@ -389,6 +410,10 @@ EXPORT void *pvalloc(size_t size) {
 
 static NOINLINE size_t usable_slowly(void *pointer) {
   if (!pointer) return 0;
+  if (UNLIKELY(zero_size_holds(pointer))) {
+    if (!zero_size_is_live(pointer)) bad_zero_size("malloc_usable_size", pointer);
+    return 0;
+  }
   if (!heap_holds((uintptr_t)pointer)) {
     const struct foreign_allocator *other = bad_pointer_or_foreign("malloc_usable_size", pointer);
     return other ? other->usable_size(pointer) : 0;

@@ -21,6 +21,7 @@
 #include "heap/heap.h"
 #include "mutator/canary.h"
 #include "mutator/thread.h"
+#include "mutator/zero_size.h"
 #include "ports/port.h"
 #include "report/report.h"
 #include "report/site.h"
@@ -69,6 +70,7 @@ static bool set_up_heap(void) {
   thread_instrumented = options.check != CHECK_OFF || options.collect_every || options.drop_free ||
                         options.zero || options.canary;
   heap.free_quickly = !thread_instrumented ? options.free_policy : FREE_TRUST;
+  if (options.zero_size == ZERO_SIZE_FAULT) zero_size_start();
   mutator_init();
   return true;
 }

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/option.h"
 #include "base/remedy.h"
 #include "heap/page_heap.h"
 #include "mutator/orphans.h"
@@ -29,6 +30,8 @@ struct mutator_fast mutator_fast;
 void mutator_init(void) {
   for (size_t i = 0; i < SMALL_LIMIT / GRANULE; i++)
     mutator_fast.buffer[i] = (uint32_t)(size_class_table[i] * sizeof(struct buffer));
+  /* The buffer of the class without cells: the slow path tells no bytes from a few. */
+  if (options.zero_size == ZERO_SIZE_FAULT) mutator_fast.buffer[0] = 0;
 }
 
 static struct page *fresh_page(struct mutator *mutator, unsigned class) {

@@ -58,6 +58,7 @@ Test(conditions, right_options_are_silent, .timeout = 60) {
                                       "canary=on",
                                       "guard=on",
                                       "freed=fault",
+                                      "zero-size=fault",
                                       "errors=ignore",
                                       "stride=8",
                                       "stride=1",

@@ -67,6 +67,8 @@ static const struct bug bugs[] = {
      .hardened = "ddc"},
     {.name = "underflow", .kind = WRONG_WRITE},
     {.name = "underflow_freed", .kind = WRONG_WRITE, .calls = SOME, .says = OVERFLOW},
+    {.name = "zero_size", .kind = WRONG_WRITE, .hardened = "ccc"},
+    {.name = "zero_size_free", .calls = 2, .says = "free(0x", .needs_free = true},
     {.name = "crossed_free", .kind = NO_BUG},
 };
 enum { BUGS = sizeof bugs / sizeof *bugs };
@@ -183,10 +185,11 @@ Test(corruption, quarantine, .timeout = 300) {
 }
 
 Test(corruption, hardened, .timeout = 300) {
-  score(&(struct policy){.options = "free=quarantine,canary=on,guard=on,freed=fault",
-                         .frees = true,
-                         .keeps = true,
-                         .hardened = true});
+  score(
+      &(struct policy){.options = "free=quarantine,canary=on,guard=on,freed=fault,zero-size=fault",
+                       .frees = true,
+                       .keeps = true,
+                       .hardened = true});
 }
 
 /* Two frees of one block at once. Under free=trust the state byte is exchanged only with

@@ -153,9 +153,31 @@ Test(freed, wrong_calls_are_told, .timeout = 60) {
   tells(options, "crossed_free", "large", 0, "", "");
 }
 
+/* --- zero-size=fault -------------------------------------------------------------------------- */
+
+Test(zero_size, access_faults, .timeout = 60) {
+  faults("zero-size=fault", "zero_size", "small");
+  faults("zero-size=fault,free=quarantine", "zero_size", "page");
+  faults("zero-size=fault,canary=on,zero=on", "zero_size", "large");
+  tells("", "zero_size", "small", 0, "", "");
+}
+
+Test(zero_size, wrong_calls_are_told, .timeout = 60) {
+  const char *told = "): a block of 0 bytes that was freed already or never allocated\n";
+  for (int s = 0; s < 3; s++) {
+    tells("zero-size=fault", "zero_size_free", sizes[s], 2, "free(0x", told);
+    tells("zero-size=fault,canary=on", "zero_size_free", sizes[s], 2, "free(0x", told);
+    tells("zero-size=fault,free=quarantine", "zero_size_free", sizes[s], 2, "free(0x", told);
+    tells("zero-size=fault,free=ignore", "zero_size_free", sizes[s], 0, "", "");
+  }
+  struct run run = corrupt("zero-size=fault,errors=abort", "zero_size_free", "small");
+  cr_expect(WIFSIGNALED(run.status) && WTERMSIG(run.status) == SIGABRT, "%s", run_describe(&run));
+  run_discard(&run);
+}
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
-#define ALL "canary=on,guard=on,freed=fault"
+#define ALL "canary=on,guard=on,freed=fault,zero-size=fault"
 
 /* The same output and exit status; collected as often as any other run. */
 static void hold_hardened(const struct program *program, const char *options) {
