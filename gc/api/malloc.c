@@ -13,6 +13,7 @@
 
 #include "api/background.h"
 #include "api/bad_pointer.h"
+#include "api/canaries.h"
 #include "api/libraries.h"
 #include "api/reclaim.h"
 #include "api/start.h"
@@ -23,7 +24,6 @@
 #include "collect/permit.h"
 #include "heap/page_heap.h"
 #include "mutator/allocate.h"
-#include "mutator/canary.h"
 #include "mutator/pages.h"
 #include "mutator/pin.h"
 #include "mutator/quarantine.h"
@@ -75,13 +75,6 @@ static COLD void *out_of_memory(size_t alignment, size_t size, bool *zero) {
   return object;
 }
 
-/* What is remembered of a block beside it. */
-static COLD void note_made(void *object, size_t size, uintptr_t caller) {
-  struct cell cell;
-  site_record((uintptr_t)object, caller);
-  if (heap.pads && object_find(object, &cell)) canary_set(cell.address, cell.page->size, size);
-}
-
 static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t caller) {
   if (UNLIKELY(!start_heap_done) && !start_heap()) {
     errno = ENOMEM;
@@ -104,7 +97,10 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
   }
   void *object = try_to_make(alignment, size, zero);
   if (UNLIKELY(!object)) object = out_of_memory(alignment, size, zero);
-  if (UNLIKELY(thread_instrumented) && object) note_made(object, size, caller);
+  if (UNLIKELY(thread_instrumented) && object) {
+    site_record((uintptr_t)object, caller);
+    if (heap.pads) canaries_note(object, size);
+  }
   return object;
 }
 
@@ -161,14 +157,6 @@ static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_
   return (state & STATE_LIVE) && !(state & STATE_DROPPED);
 }
 
-/* Was anything written behind a live block? */
-static COLD void check_canary(const struct cell *cell, const char *by) {
-  struct canary_change change;
-  if (!canary_check(cell->address, cell->page->size, &change))
-    report_overflow(&(struct report_overflow){
-        .by = by, .block = cell->address, .size = change.request, .at = change.at});
-}
-
 static void give_up(void *pointer, const char *by, uintptr_t caller) {
   struct cell cell;
   if (!is_in_use(pointer, &cell, by, caller)) {
@@ -177,7 +165,7 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
   }
   if (UNLIKELY(options.drop_free) && drop(&cell)) return;
   if (UNLIKELY(heap.pads != NULL)) {
-    check_canary(&cell, by);
+    canaries_check(&cell, by);
     if (options.free_policy == FREE_TRUST) canary_wipe(cell.address, cell.page->size);
   }
   if (options.free_policy == FREE_IGNORE) {
@@ -288,18 +276,6 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   return target;
 }
 
-/* Under canary=on a block of just so many bytes is what is made of it. */
-static bool resize_with_canary(const struct cell *cell, size_t size, size_t usable, bool fits) {
-  if (fits && cell->page->size - size <= CANARY_MOST) {
-    canary_move(cell->address, cell->page->size, size);
-    return true;
-  }
-  canary_wipe(cell->address, cell->page->size); /* it may be cut off */
-  bool done = resize_in_place(cell, size);
-  canary_set(cell->address, cell->page->size, done ? size : usable);
-  return done;
-}
-
 static void *resize_zero_size(void *pointer, size_t size, uintptr_t caller) {
   if (!zero_size_is_live(pointer)) {
     bad_zero_size("realloc", pointer);
@@ -330,10 +306,10 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
     return NULL;
   }
   size_t usable = cell_usable(&cell), room = cell_room(&cell);
-  if (UNLIKELY(heap.pads != NULL)) check_canary(&cell, "realloc");
+  if (UNLIKELY(heap.pads != NULL)) canaries_check(&cell, "realloc");
   if (UNLIKELY(options.zero) && size < usable) memset((char *)pointer + size, 0, usable - size);
   bool fits = size <= room && (size >= room / 2 || room < 64);
-  if (UNLIKELY(heap.pads != NULL) ? resize_with_canary(&cell, size, usable, fits)
+  if (UNLIKELY(heap.pads != NULL) ? canaries_resize(&cell, size, usable, fits)
                                   : fits || resize_in_place(&cell, size))
     return pointer;
   return move(pointer, &cell, size, caller);
