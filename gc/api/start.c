@@ -19,6 +19,7 @@
 #include "collect/cycle.h"
 #include "collect/pace.h"
 #include "heap/heap.h"
+#include "heap/random.h"
 #include "mutator/canary.h"
 #include "mutator/thread.h"
 #include "mutator/zero_size.h"
@@ -70,6 +71,7 @@ static bool set_up_heap(void) {
   thread_instrumented = options.check != CHECK_OFF || options.collect_every || options.drop_free ||
                         options.zero || options.canary;
   heap.free_quickly = !thread_instrumented ? options.free_policy : FREE_TRUST;
+  if (options.random) random_start();
   if (options.zero_size == ZERO_SIZE_FAULT) zero_size_start();
   mutator_init();
   return true;

@@ -61,6 +61,7 @@ static const struct option_description table[] = {
     {"zero-size", "cell|fault", "cell",
      "what malloc(0) returns: a cell, or what cannot be accessed", .kind = CHOICE,
      FIELD(zero_size)},
+    {"random", "on|off", "off", "hand out blocks in random order", .kind = SWITCH, FIELD(random)},
     {"huge-pages", "on|off", "off", "ask the kernel for huge pages: faster, in more memory",
      .kind = SWITCH, FIELD(huge_pages)},
     {"errors", "report|abort|ignore", "report", "what follows a bad free()", .kind = CHOICE,
@@ -101,7 +102,7 @@ static_assert(KERNEL_AUTO == 0 && KERNEL_BASELINE == 1, "kernel");
 static_assert(CHECK_OFF == 0 && CHECK_CONDEMN == 1 && CHECK_POISON == 2, "check");
 static_assert(sizeof(enum free_policy) == sizeof(unsigned), "a CHOICE is stored as unsigned");
 static_assert(sizeof(struct options) <= UINT16_MAX, "an offset fits its field");
-static_assert(OPTIONS == 26, "an option was added: give it a field, a default and a manual entry");
+static_assert(OPTIONS == 27, "an option was added: give it a field, a default and a manual entry");
 
 struct options options;
 

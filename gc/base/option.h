@@ -31,6 +31,7 @@ struct options {
   bool canary;                   /* the slack of blocks is checked */
   bool guard;                    /* a page behind large blocks is closed */
   enum zero_size_mode zero_size; /* what malloc(0) returns */
+  bool random;                   /* pages and cells are taken in random order */
   bool huge_pages;               /* the kernel is asked to back the heap by huge pages */
   enum error_policy errors;      /* what follows a bad free() */
   char log[OPTION_FILE_SIZE];    /* file name or "stderr", empty: no log */

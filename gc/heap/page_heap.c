@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "base/lock.h"
+#include "base/option.h"
 #include "heap/free_runs.h"
 #include "heap/guard.h"
+#include "heap/random.h"
 #include "ports/port.h"
 
 enum {
@@ -23,6 +25,9 @@ enum {
   SPARE_SPACE = 1 << 20, /* pages of reserved space below which none are given */
 
   KERNEL_PAGES = HEAP_PAGE / KERNEL_PAGE, /* of a heap page */
+
+  PLACES = 32,   /* under random=on: where in a free run, or in fresh pages, one is taken */
+  GAPS_PART = 4, /* and gaps of so large a part of what is in use are filled first */
 };
 static const uint64_t decay_period = 400000000;
 
@@ -118,17 +123,46 @@ static void count_used(size_t pages) {
   note_growth(pages);
 }
 
+/* Gives the first pages of a run that is in no list back; the rest. */
+static struct page *leave_ahead(struct page *run, size_t ahead) {
+  if (!ahead) return run;
+  struct page *rest = run + ahead;
+  rest->free = 0; /* left from when a run began or ended here */
+  rest->run = run->run - (uint32_t)ahead;
+  rest->dirty = free_runs_dirty_part(run, rest->run);
+  run->dirty = free_runs_dirty_part(run, ahead);
+  run->run = (uint32_t)ahead;
+  free_runs_add(run);
+  return rest;
+}
+
+/* A run of so many pages somewhere in a longer one. NULL: there is none so long. */
+static COLD struct page *take_anywhere(size_t pages) {
+  size_t wish = pages + random_below(PLACES), free = heap.top - counts.used - state.spare;
+  struct page *run = free_runs_find(wish);
+  if (!run && free > size_max(counts.used / GAPS_PART, 2 * PLACES)) run = free_runs_find(pages);
+  if (run) free_runs_remove(run);
+  else if (!(run = grow(wish))) return NULL;
+  size_t ahead = random_below(size_min(run->run - pages, PLACES - 1) + 1);
+  free_runs_split(run, ahead + pages);
+  return leave_ahead(run, ahead);
+}
+
+/* The one that fits best. */
+static struct page *take_best(size_t pages) {
+  struct page *run = free_runs_find(pages);
+  if (!run) return grow(pages);
+  free_runs_remove(run);
+  free_runs_split(run, pages);
+  return run;
+}
+
 /* A run in no list, of which so many pages are to be used and the rest are spare. `dirty` tells
    whether its memory may hold old contents. */
 static struct page *take(size_t pages, size_t spare) {
-  struct page *run = free_runs_find(pages + spare);
-  if (run) {
-    free_runs_remove(run);
-    free_runs_split(run, pages + spare);
-  } else {
-    run = grow(pages + spare);
-    if (!run) return NULL;
-  }
+  struct page *run = UNLIKELY(options.random) ? take_anywhere(pages + spare) : NULL;
+  if (!run) run = take_best(pages + spare);
+  if (!run) return NULL;
   note_low();
   if (UNLIKELY(state.purged)) note_wanted(pages + spare - run->dirty);
   count_used(pages);
@@ -288,16 +322,7 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
     if (extra) {
       size_t ahead = (round_up(page_address(page), alignment) - page_address(page)) / HEAP_PAGE;
       free_runs_split(page, ahead + pages + spare);
-      if (ahead) {
-        struct page *aligned = page + ahead;
-        aligned->free = 0; /* left from when a run began or ended here */
-        aligned->run = (uint32_t)(pages + spare);
-        aligned->dirty = free_runs_dirty_part(page, pages + spare);
-        page->dirty = free_runs_dirty_part(page, ahead);
-        page->run = (uint32_t)ahead;
-        free_runs_add(page);
-        page = aligned;
-      }
+      page = leave_ahead(page, ahead);
       atomic_set(&counts.used, counts.used - extra);
     }
     *zero = !page->dirty;

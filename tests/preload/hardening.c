@@ -177,7 +177,7 @@ Test(zero_size, wrong_calls_are_told, .timeout = 60) {
 
 /* --- all of them ------------------------------------------------------------------------------ */
 
-#define ALL "canary=on,guard=on,freed=fault,zero-size=fault"
+#define ALL "canary=on,guard=on,freed=fault,zero-size=fault,random=on"
 
 /* The same output and exit status; collected as often as any other run. */
 static void hold_hardened(const struct program *program, const char *options) {
