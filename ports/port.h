@@ -130,6 +130,7 @@ HIDDEN void port_ask_for_huge_pages(void *address, size_t size);
    refuses (locked memory): contents are then unchanged. */
 HIDDEN bool port_purge(void *address, size_t size);
 HIDDEN bool port_protect_read(void *address, size_t size);
+HIDDEN bool port_protect_write(void *address, size_t size); /* and read */
 HIDDEN bool port_protect_none(void *address, size_t size);
 enum port_move {
   PORT_MOVED,     /* old reads as zero */
@@ -170,6 +171,9 @@ HIDDEN long port_read_file(const char *path, char *buffer, size_t size);
  */
 
 HIDDEN uint64_t port_now(void); /* monotonic nanoseconds */
+/* Fills with what nobody can guess; behind a filter, which the kernel may not be asked through,
+   with what is hard to. */
+HIDDEN void port_random(void *buffer, size_t size);
 HIDDEN int port_process_id(void);
 HIDDEN int port_thread_id(void);
 HIDDEN _Noreturn void port_abort(void);

@@ -5,7 +5,7 @@
 
 #include "base/message.h"
 #include "base/option.h"
-#include "heap/heap.h"
+#include "mutator/allocate.h"
 #include "report/report.h"
 
 enum { FRAMES = 64, ROOM = 256 };
@@ -52,7 +52,7 @@ void bad_pointer(const char *by, void *pointer) {
   } else {
     uint8_t state = atomic_get(state_at(cell.address));
     report.block = cell.address;
-    report.size = cell.page->size - 1;
+    report.size = cell_usable(&cell);
     if (cell.address != report.address)
       report.what = state_is_none(state) ? "inside a free block" : "inside a block";
     else if (state == STATE_RECLAIMED) report.what = "a block that the collector took back,";
@@ -61,6 +61,15 @@ void bad_pointer(const char *by, void *pointer) {
     else report.what = "a block that was freed already,";
   }
   report_bad_free(&report);
+}
+
+void bad_zero_size(const char *by, void *pointer) {
+  bool inside = (uintptr_t)pointer % GRANULE != 0;
+  report_bad_free(&(struct report_pointer){
+      .by = by,
+      .address = (uintptr_t)pointer,
+      .what = inside ? "behind a block of 0 bytes"
+                     : "a block of 0 bytes that was freed already or never allocated"});
 }
 
 const struct foreign_allocator *bad_pointer_or_foreign(const char *by, void *pointer) {

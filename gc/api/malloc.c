@@ -13,6 +13,7 @@
 
 #include "api/background.h"
 #include "api/bad_pointer.h"
+#include "api/canaries.h"
 #include "api/libraries.h"
 #include "api/reclaim.h"
 #include "api/start.h"
@@ -26,6 +27,7 @@
 #include "mutator/pages.h"
 #include "mutator/pin.h"
 #include "mutator/quarantine.h"
+#include "mutator/zero_size.h"
 #include "ports/port.h"
 #include "report/report.h"
 #include "report/site.h"
@@ -82,6 +84,10 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
     errno = ENOMEM;
     return NULL;
   }
+  if (UNLIKELY(!size) && alignment == GRANULE) {
+    void *object = zero_size_make();
+    if (object) return object;
+  }
   if (UNLIKELY(thread_instrumented)) count_allocation();
   if (UNLIKELY(options.collect_every_ms)) background_interval();
   if (pace_cycle_due() && (LIKELY(pace.looked) || cycle_look())) {
@@ -91,7 +97,10 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
   }
   void *object = try_to_make(alignment, size, zero);
   if (UNLIKELY(!object)) object = out_of_memory(alignment, size, zero);
-  if (UNLIKELY(thread_instrumented) && object) site_record((uintptr_t)object, caller);
+  if (UNLIKELY(thread_instrumented) && object) {
+    site_record((uintptr_t)object, caller);
+    if (heap.pads) canaries_note(object, size);
+  }
   return object;
 }
 
@@ -133,6 +142,7 @@ static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_
   uint8_t state = object_find(pointer, cell);
   if (UNLIKELY((state & STATE_CONDEMNED) || state_is_dead(state))) {
     report_false_reclaim(by, cell->address, cell->page->size, caller);
+    if (UNLIKELY(cell->page->barred)) page_heap_open_large(cell->page);
     __atomic_compare_exchange_n(state_at(cell->address), &state,
                                 STATE_LIVE | (state & STATE_DROPPED), false, __ATOMIC_SEQ_CST,
                                 __ATOMIC_RELAXED);
@@ -154,6 +164,10 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
     return;
   }
   if (UNLIKELY(options.drop_free) && drop(&cell)) return;
+  if (UNLIKELY(heap.pads != NULL)) {
+    canaries_check(&cell, by);
+    if (options.free_policy == FREE_TRUST) canary_wipe(cell.address, cell.page->size);
+  }
   if (options.free_policy == FREE_IGNORE) {
     pin_end(cell.address);
     return;
@@ -187,6 +201,10 @@ static NOINLINE void free_slowly(void *pointer) {
   int error = errno;
   if (heap_holds((uintptr_t)pointer)) {
     give_up(pointer, "free", CALLER);
+  } else if (UNLIKELY(zero_size_holds(pointer))) {
+    bool live = options.free_policy == FREE_IGNORE ? zero_size_is_live(pointer)
+                                                   : zero_size_release(pointer);
+    if (!live) bad_zero_size("free", pointer);
   } else {
     const struct foreign_allocator *other = bad_pointer_or_foreign("free", pointer);
     if (other) other->free(pointer);
@@ -233,12 +251,13 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   size_t old = cell_usable(cell);
   void *target = make_quickly(size > old ? GROWING : GRANULE, size, caller);
   if (!target) return NULL;
-  struct cell place;
+  struct cell place = {0};
   bool by_pages =
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
       options.free_policy == FREE_TRUST &&
       ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
+  if (UNLIKELY(heap.pads != NULL) && by_pages) canary_wipe(cell->address, cell->page->size);
   enum port_move moved =
       by_pages ? port_move_pages(pointer, target, cell->page->size) : PORT_NOT_MOVED;
   if (UNLIKELY(moved == PORT_MOVE_LOST) && !WITHOUT(lost_target)) {
@@ -249,6 +268,7 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
     return NULL;
   }
   if (moved != PORT_MOVED) memcpy(target, pointer, size_min(old, size));
+  if (UNLIKELY(heap.pads != NULL) && by_pages) canary_move(place.address, place.page->size, size);
   uint8_t state = atomic_get(state_at((uintptr_t)pointer));
   if (UNLIKELY(state & STATE_PINNED)) pin_object((uintptr_t)target);
   if (UNLIKELY(state_is_leaf(state))) set_leaf(target);
@@ -256,7 +276,19 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   return target;
 }
 
+static void *resize_zero_size(void *pointer, size_t size, uintptr_t caller) {
+  if (!zero_size_is_live(pointer)) {
+    bad_zero_size("realloc", pointer);
+    errno = ENOMEM;
+    return NULL;
+  }
+  void *target = make_quickly(GRANULE, size, caller);
+  if (target) free(pointer);
+  return target;
+}
+
 static void *resize(void *pointer, size_t size, uintptr_t caller) {
+  if (UNLIKELY(zero_size_holds(pointer))) return resize_zero_size(pointer, size, caller);
   if (!heap_holds((uintptr_t)pointer)) {
     const struct foreign_allocator *other = bad_pointer_or_foreign("realloc", pointer);
     if (other) return other->realloc(pointer, size);
@@ -273,16 +305,19 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
     errno = ENOMEM;
     return NULL;
   }
-  size_t usable = cell_usable(&cell);
+  size_t usable = cell_usable(&cell), room = cell_room(&cell);
+  if (UNLIKELY(heap.pads != NULL)) canaries_check(&cell, "realloc");
   if (UNLIKELY(options.zero) && size < usable) memset((char *)pointer + size, 0, usable - size);
-  if (size <= usable && (size >= usable / 2 || usable < 64)) return pointer;
-  if (resize_in_place(&cell, size)) return pointer;
+  bool fits = size <= room && (size >= room / 2 || room < 64);
+  if (UNLIKELY(heap.pads != NULL) ? canaries_resize(&cell, size, usable, fits)
+                                  : fits || resize_in_place(&cell, size))
+    return pointer;
   return move(pointer, &cell, size, caller);
 }
 
 EXPORT void *reclaim_malloc_leaf(size_t size) {
   void *object = make_quickly(GRANULE, size, CALLER);
-  if (object) set_leaf(object);
+  if (object && heap_holds((uintptr_t)object)) set_leaf(object); /* not of no bytes */
   return object;
 }
 
@@ -351,6 +386,10 @@ EXPORT void *pvalloc(size_t size) {
 
 static NOINLINE size_t usable_slowly(void *pointer) {
   if (!pointer) return 0;
+  if (UNLIKELY(zero_size_holds(pointer))) {
+    if (!zero_size_is_live(pointer)) bad_zero_size("malloc_usable_size", pointer);
+    return 0;
+  }
   if (!heap_holds((uintptr_t)pointer)) {
     const struct foreign_allocator *other = bad_pointer_or_foreign("malloc_usable_size", pointer);
     return other ? other->usable_size(pointer) : 0;

@@ -19,7 +19,10 @@
 #include "collect/cycle.h"
 #include "collect/pace.h"
 #include "heap/heap.h"
+#include "heap/random.h"
+#include "mutator/canary.h"
 #include "mutator/thread.h"
+#include "mutator/zero_size.h"
 #include "ports/port.h"
 #include "report/report.h"
 #include "report/site.h"
@@ -56,16 +59,20 @@ static bool set_up_heap(void) {
   bool sites = options.check != CHECK_OFF;
   size_t largest = sites ? LARGEST_CHECKED_HEAP : HEAP_LARGEST;
   if (!heap_init(largest, sites ? site_tables_size : NULL)) return false;
+  if (options.canary) canary_start();
   if (sites && !site_init()) {
     heap_undo(); /* the next call of malloc tries again */
     return false;
   }
   /* The state byte is exchanged on the slow path alone: of frees that race just one goes through.
    */
-  heap.free_slowly = options.free_policy != FREE_TRUST || options.errors == ERRORS_ABORT;
-  thread_instrumented =
-      options.check != CHECK_OFF || options.collect_every || options.drop_free || options.zero;
+  heap.free_slowly =
+      options.free_policy != FREE_TRUST || options.errors == ERRORS_ABORT || options.canary;
+  thread_instrumented = options.check != CHECK_OFF || options.collect_every || options.drop_free ||
+                        options.zero || options.canary;
   heap.free_quickly = !thread_instrumented ? options.free_policy : FREE_TRUST;
+  if (options.random) random_start();
+  if (options.zero_size == ZERO_SIZE_FAULT) zero_size_start();
   mutator_init();
   return true;
 }

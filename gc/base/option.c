@@ -52,6 +52,16 @@ static const struct option_description table[] = {
     {"markers", "NUMBER from 0 (as many as processors) to 16", "0",
      "threads that mark what is in use", .kind = NUMBER, FIELD(markers), .high = 16},
     {"zero", "on|off", "off", "hand out zeroed blocks only", .kind = SWITCH, FIELD(zero)},
+    {"canary", "on|off", "off", "check that nothing was written behind a block", .kind = SWITCH,
+     FIELD(canary)},
+    {"guard", "on|off", "off", "an inaccessible page behind large blocks", .kind = SWITCH,
+     FIELD(guard)},
+    {"freed", "zero|fault", "zero", "what a large block is after its free() under quarantine",
+     .kind = CHOICE, FIELD(freed)},
+    {"zero-size", "cell|fault", "cell",
+     "what malloc(0) returns: a cell, or what cannot be accessed", .kind = CHOICE,
+     FIELD(zero_size)},
+    {"random", "on|off", "off", "hand out blocks in random order", .kind = SWITCH, FIELD(random)},
     {"huge-pages", "on|off", "off", "ask the kernel for huge pages: faster, in more memory",
      .kind = SWITCH, FIELD(huge_pages)},
     {"errors", "report|abort|ignore", "report", "what follows a bad free()", .kind = CHOICE,
@@ -85,12 +95,14 @@ static const struct option_description table[] = {
 
 /* The words of a CHOICE stand in the order of its enum. */
 static_assert(FREE_TRUST == 0 && FREE_QUARANTINE == 1 && FREE_IGNORE == 2, "free");
+static_assert(FREED_ZERO == 0 && FREED_FAULT == 1, "freed");
+static_assert(ZERO_SIZE_CELL == 0 && ZERO_SIZE_FAULT == 1, "zero-size");
 static_assert(ERRORS_REPORT == 0 && ERRORS_ABORT == 1 && ERRORS_IGNORE == 2, "errors");
 static_assert(KERNEL_AUTO == 0 && KERNEL_BASELINE == 1, "kernel");
 static_assert(CHECK_OFF == 0 && CHECK_CONDEMN == 1 && CHECK_POISON == 2, "check");
 static_assert(sizeof(enum free_policy) == sizeof(unsigned), "a CHOICE is stored as unsigned");
 static_assert(sizeof(struct options) <= UINT16_MAX, "an offset fits its field");
-static_assert(OPTIONS == 22, "an option was added: give it a field, a default and a manual entry");
+static_assert(OPTIONS == 27, "an option was added: give it a field, a default and a manual entry");
 
 struct options options;
 

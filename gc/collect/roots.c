@@ -1,11 +1,14 @@
 /* roots.c: see roots.h. */
 #include "collect/roots.h"
 
+#include <string.h>
+
 #include "base/lock.h"
 #include "base/remedy.h"
 #include "collect/held.h"
 #include "collect/mark.h"
 #include "collect/world.h"
+#include "heap/guard.h"
 #include "heap/heap.h"
 #include "mutator/thread.h"
 
@@ -22,7 +25,8 @@ enum {
 static struct {
   struct port_maps maps;
   struct port_range ours[HEAP_RANGES];
-  struct port_range *unused; /* the unused parts of known stacks, sorted */
+  struct port_protected *programs; /* working memory, where there are guards of ours; else NULL */
+  struct port_range *unused;       /* the unused parts of known stacks, sorted */
   size_t unused_count;
   int process;
   struct roots_counts counts;
@@ -41,10 +45,11 @@ bool roots_init(void) {
   state.maps.copy_size = COPY;
   state.maps.protected = heap_metadata(PROTECTED * sizeof *state.maps.protected);
   state.maps.protected_capacity = PROTECTED;
+  if (guard_wanted()) state.programs = heap_metadata(PROTECTED * sizeof *state.programs);
   state.unused = heap_metadata(STACKS * sizeof *state.unused);
   state.named = heap_metadata(NAMED * sizeof *state.named);
   return state.maps.ranges && state.maps.copy && state.maps.protected && state.unused &&
-         state.named;
+         state.named && (!guard_wanted() || state.programs);
 }
 
 struct port_maps *roots_maps(void) {
@@ -162,6 +167,28 @@ static void mark_protected(void) {
   }
 }
 
+/* What we closed ourselves is none of the program's. False: no room for what is left. */
+static bool leave_out_guards(void) {
+  struct port_protected *all = state.maps.protected;
+  size_t count = 0;
+  for (size_t i = 0; i < state.maps.protected_count; i++) {
+    uintptr_t at = all[i].begin, end, begin = 0;
+    for (; at < all[i].end; at = size_min(end, all[i].end)) {
+      bool ours = !all[i].readable && guard_is_ours(at, &end);
+      if (all[i].readable) end = all[i].end;
+      if (!ours && !begin) begin = at;
+      if (!begin || (!ours && end < all[i].end)) continue;
+      if (count == PROTECTED) return false;
+      uintptr_t stop = ours ? at : all[i].end;
+      state.programs[count++] = (struct port_protected){begin, stop, all[i].readable};
+      begin = 0;
+    }
+  }
+  memcpy(all, state.programs, count * sizeof *all);
+  state.maps.protected_count = count;
+  return true;
+}
+
 enum roots_result roots_open(bool baseline) {
   struct heap_range ours[HEAP_RANGES];
   state.maps.exclude_count = heap_ranges(ours);
@@ -177,6 +204,10 @@ enum roots_result roots_open(bool baseline) {
         !port_commit(state.maps.text, MAPS_TEXT))
       break;
     state.maps.text_size = MAPS_TEXT;
+  }
+  if (result == PORT_MAPS_OK && state.programs && !leave_out_guards()) {
+    port_maps_close(&state.maps);
+    result = PORT_MAPS_TRUNCATED;
   }
   if (result == PORT_MAPS_OPEN) return ROOTS_OPEN;
   if (result == PORT_MAPS_TRUNCATED) return ROOTS_TRUNCATED;

@@ -16,8 +16,10 @@
 #include "base/option.h"
 #include "base/remedy.h"
 #include "heap/page_heap.h"
+#include "mutator/canary.h"
 #include "mutator/pages.h"
 #include "ports/port.h"
+#include "report/report.h"
 
 enum {
   FETCHED_AHEAD = 4, /* heap pages; what lies behind the last may be fetched in vain */
@@ -208,12 +210,25 @@ static void clear(uintptr_t address, size_t size, bool later) {
 /* Under quarantine it was the program that freed it, mostly. */
 static uint8_t state_of_taken(void) { return state.policy.live ? STATE_RECLAIMED : STATE_NONE; }
 
+/* Who overflowed it is not on any stack by now. */
+static COLD void check_canary(uintptr_t address, size_t size) {
+  struct canary_change change;
+  if (!canary_check(address, size, &change))
+    report_overflow(&(struct report_overflow){.by = "sweep",
+                                              .block = address,
+                                              .size = change.request,
+                                              .at = change.at,
+                                              .untraced = true});
+  canary_wipe(address, size);
+}
+
 /* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */
 static bool take_dead(uintptr_t address, size_t size, bool later) {
   uint8_t *object = state_at(address), old = atomic_get(object);
   if (!state_is_dead(old) || !__atomic_compare_exchange_n(object, &old, state_of_taken(), false,
                                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
     return false;
+  if (UNLIKELY(heap.pads != NULL)) check_canary(address, size);
   clear(address, size, later);
   return true;
 }
@@ -268,7 +283,7 @@ static inline uint64_t take_small(uintptr_t address, unsigned granules, uint64_t
 
 static inline uint64_t take_cells(uintptr_t address, size_t size, uint64_t dead, bool later) {
   uint64_t taken = 0;
-  switch (size / GRANULE) {
+  switch (UNLIKELY(heap.pads != NULL) ? 0 : size / GRANULE) { /* each has its own canary */
   case 1: return take_small(address, 1, dead, later);
   case 2: return take_small(address, 2, dead, later);
   case 4: return take_small(address, 4, dead, later);
@@ -294,6 +309,7 @@ static bool wipes_later(void) {
 static void sweep_large(struct page *page) {
   bool dead = page_marked(page)[0] & 1, later = wipes_later();
   page_marked(page)[0] = 0;
+  if (dead && UNLIKELY(page->barred) && !page_heap_open_large(page)) return;
   if (!dead || !take_dead(page_address(page), page->size, later)) return;
   if (page->purged || (later && page->size >= LARGE_TO_PURGE)) page_heap_empty_large(page);
   if (later) page->unwiped = !page->purged;

@@ -139,6 +139,7 @@ static size_t purge_run(struct page *run) {
   if (!port_purge((void *)address, size)) return 0;
   size_t first = page_index(run), end = first + run->run;
   purge_inner(state_at(address), state_at(address) + (size_t)run->run * PAGE_GRANULES);
+  if (heap.pads) purge_inner(heap.pads + first * PAGE_GRANULES, heap.pads + end * PAGE_GRANULES);
   purge_inner(heap.allocated[first], heap.allocated[end]);
   purge_inner(heap.marked[first], heap.marked[end]);
   for (size_t i = 0; i < run->run; i++) run[i].unwiped = 0;

@@ -26,14 +26,15 @@ static struct {
 } state;
 
 /* The tables, each with its bytes for one heap page. The mark stack grows on its own account. */
-enum { PAGE_CLASS = 3, MARK_STACK = 6, COMMITTED_TABLES = 6, TABLES = 7 };
-static const size_t bytes_per_page[TABLES] = {
+enum { PAGE_CLASS = 3, PADS = 6, MARK_STACK = 7, COMMITTED_TABLES = 7, TABLES = 8 };
+static size_t bytes_per_page[TABLES] = {
     PAGE_GRANULES,       /* state bytes */
     PAGE_WORDS * 8,      /* allocated */
     PAGE_WORDS * 8,      /* marked */
     sizeof(uint8_t),     /* page_class */
     sizeof(uint32_t),    /* page_first */
     sizeof(struct page), /* descriptors */
+    0,                   /* pads, where there are any */
     HEAP_PAGE / 128,     /* mark stack */
 };
 static uintptr_t tables[TABLES];
@@ -43,6 +44,7 @@ static size_t table_size(unsigned table, size_t pages) {
 }
 
 static bool reserve(size_t heap_size, size_t (*extra)(size_t heap_size)) {
+  bytes_per_page[PADS] = options.canary ? PAGE_GRANULES : 0;
   size_t pages = heap_size / HEAP_PAGE, whole = heap_size;
   for (unsigned t = 0; t < TABLES; t++) whole += table_size(t, pages) + KERNEL_PAGE;
   size_t metadata = metadata_size(heap_size) + (extra ? extra(heap_size) : 0);
@@ -70,6 +72,7 @@ static bool reserve(size_t heap_size, size_t (*extra)(size_t heap_size)) {
   heap.page_class = (uint8_t *)tables[3];
   heap.page_first = (uint32_t *)tables[4];
   heap.pages = (struct page *)tables[5];
+  heap.pads = options.canary ? (uint8_t *)tables[PADS] : NULL;
   return true;
 }
 

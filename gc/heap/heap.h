@@ -61,6 +61,12 @@ static inline unsigned state_suspected(uint8_t state) { /* a live object's */
   return (state & STATE_SUSPECT_MASK) / STATE_SUSPECT;
 }
 
+/* What of a large object's run is inaccessible (guard.h). */
+enum barred {
+  BARRED_BEHIND = 1, /* the kernel page behind it */
+  BARRED_WHOLE = 2,  /* all of the object: it was freed, and waits under free=quarantine */
+};
+
 struct mutator;
 
 struct page {
@@ -88,7 +94,10 @@ struct page {
   uint8_t skip;    /* refill: cells left out of the first word (colouring); owner only */
   uint8_t unwiped; /* of each heap page: objects were reclaimed in it that nobody has wiped. Whoever
                       fills it next does */
-  uint8_t fresh;   /* 1: its owner has not come to the end of it yet; owner only */
+  union {
+    uint8_t fresh;  /* a span: 1 until its owner has come to the end of it; owner only */
+    uint8_t barred; /* a large object: an enum barred; page heap's lock */
+  };
   struct mutator *owner;
   struct page *next; /* in the owner's queue or stack; in a list of free runs */
   struct page *previous;
@@ -106,6 +115,7 @@ struct heap {
   struct page *pages;
   uint64_t (*allocated)[PAGE_WORDS];
   uint64_t (*marked)[PAGE_WORDS];
+  uint8_t *pads; /* one byte a granule under canary=on, else NULL (mutator/canary.h) */
 
   bool free_slowly;       /* free= is not trust: set before the first page is handed out */
   unsigned free_quickly;  /* that policy, if nothing else is to be done at a free() */
@@ -132,7 +142,7 @@ HIDDEN void *heap_mark_stack(size_t *size);
 HIDDEN void heap_shrink(size_t budget);
 /* What we own, in order: one range, or several once heap_shrink has cut pieces out of it. Anything
    outside may be the program's. */
-enum { HEAP_RANGES = 10 }; /* heap, seven tables, working memory, what is behind it */
+enum { HEAP_RANGES = 11 }; /* heap, eight tables, working memory, what is behind it */
 struct heap_range {
   uintptr_t begin, end;
 };

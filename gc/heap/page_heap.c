@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "base/lock.h"
+#include "base/option.h"
 #include "heap/free_runs.h"
+#include "heap/guard.h"
+#include "heap/random.h"
 #include "ports/port.h"
 
 enum {
@@ -22,6 +25,9 @@ enum {
   SPARE_SPACE = 1 << 20, /* pages of reserved space below which none are given */
 
   KERNEL_PAGES = HEAP_PAGE / KERNEL_PAGE, /* of a heap page */
+
+  PLACES = 32,   /* under random=on: where in a free run, or in fresh pages, one is taken */
+  GAPS_PART = 4, /* and gaps of so large a part of what is in use are filled first */
 };
 static const uint64_t decay_period = 400000000;
 
@@ -117,17 +123,46 @@ static void count_used(size_t pages) {
   note_growth(pages);
 }
 
+/* Gives the first pages of a run that is in no list back; the rest. */
+static struct page *leave_ahead(struct page *run, size_t ahead) {
+  if (!ahead) return run;
+  struct page *rest = run + ahead;
+  rest->free = 0; /* left from when a run began or ended here */
+  rest->run = run->run - (uint32_t)ahead;
+  rest->dirty = free_runs_dirty_part(run, rest->run);
+  run->dirty = free_runs_dirty_part(run, ahead);
+  run->run = (uint32_t)ahead;
+  free_runs_add(run);
+  return rest;
+}
+
+/* A run of so many pages somewhere in a longer one. NULL: there is none so long. */
+static COLD struct page *take_anywhere(size_t pages) {
+  size_t wish = pages + random_below(PLACES), free = heap.top - counts.used - state.spare;
+  struct page *run = free_runs_find(wish);
+  if (!run && free > size_max(counts.used / GAPS_PART, 2 * PLACES)) run = free_runs_find(pages);
+  if (run) free_runs_remove(run);
+  else if (!(run = grow(wish))) return NULL;
+  size_t ahead = random_below(size_min(run->run - pages, PLACES - 1) + 1);
+  free_runs_split(run, ahead + pages);
+  return leave_ahead(run, ahead);
+}
+
+/* The one that fits best. */
+static struct page *take_best(size_t pages) {
+  struct page *run = free_runs_find(pages);
+  if (!run) return grow(pages);
+  free_runs_remove(run);
+  free_runs_split(run, pages);
+  return run;
+}
+
 /* A run in no list, of which so many pages are to be used and the rest are spare. `dirty` tells
    whether its memory may hold old contents. */
 static struct page *take(size_t pages, size_t spare) {
-  struct page *run = free_runs_find(pages + spare);
-  if (run) {
-    free_runs_remove(run);
-    free_runs_split(run, pages + spare);
-  } else {
-    run = grow(pages + spare);
-    if (!run) return NULL;
-  }
+  struct page *run = UNLIKELY(options.random) ? take_anywhere(pages + spare) : NULL;
+  if (!run) run = take_best(pages + spare);
+  if (!run) return NULL;
   note_low();
   if (UNLIKELY(state.purged)) note_wanted(pages + spare - run->dirty);
   count_used(pages);
@@ -180,7 +215,7 @@ static void forget(struct page *run) {
 }
 
 static void clear_descriptor(struct page *page) {
-  page->free = page->has_pinned = page->purged = page->rescan = 0;
+  page->free = page->has_pinned = page->purged = page->rescan = page->barred = 0;
   page->scan = page->skip = 0;
   atomic_set(&page->full, 0); /* may be under the stale look of a flusher or a sweeper */
   atomic_set(&page->unswept, 0);
@@ -270,6 +305,7 @@ static void set_up_large(struct page *page, size_t bytes) {
   atomic_set_release(&page->cells, 1);
   COMPILER_BARRIER();
   enter_large(page, 0, page->run);
+  guard_set(page);
   atomic_set(&counts.large, counts.large + pages_for(bytes));
 }
 
@@ -278,26 +314,20 @@ struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
   size_t extra = alignment > HEAP_PAGE ? alignment / HEAP_PAGE : 0;
   if (pages + extra < pages || pages + extra > heap.page_limit) return NULL;
   lock_acquire(&state.lock);
-  struct page *page = take(pages + extra, 0);
+  size_t spare = guard_pages(bytes);
+  struct page *page = take(pages + extra, spare);
+  if (!page && spare) page = take(pages + extra, spare = 0);
   if (page) {
-    wipe_for_large(page, pages + extra);
+    wipe_for_large(page, page->run);
     if (extra) {
       size_t ahead = (round_up(page_address(page), alignment) - page_address(page)) / HEAP_PAGE;
-      free_runs_split(page, ahead + pages);
-      if (ahead) {
-        struct page *aligned = page + ahead;
-        aligned->free = 0; /* left from when a run began or ended here */
-        aligned->run = (uint32_t)pages;
-        aligned->dirty = free_runs_dirty_part(page, pages);
-        page->dirty = free_runs_dirty_part(page, ahead);
-        page->run = (uint32_t)ahead;
-        free_runs_add(page);
-        page = aligned;
-      }
+      free_runs_split(page, ahead + pages + spare);
+      page = leave_ahead(page, ahead);
       atomic_set(&counts.used, counts.used - extra);
     }
     *zero = !page->dirty;
-    page->dirty = 0;
+    page->dirty = free_runs_dirty_part(page, spare);
+    state.spare_dirty += page->dirty;
     set_up_large(page, bytes);
   }
   lock_release(&state.lock);
@@ -317,7 +347,7 @@ struct page *page_heap_large_growing(size_t bytes) {
   size_t pages = pages_for(bytes);
   if (pages > heap.page_limit) return NULL;
   lock_acquire(&state.lock);
-  size_t spare = spare_for(pages);
+  size_t spare = size_max(spare_for(pages), guard_pages(bytes));
   struct page *page = take(pages, spare);
   if (!page && spare) page = take(pages, 0);
   if (page) {
@@ -337,6 +367,11 @@ void page_heap_forget_sweep(struct page *page) {
 
 void page_heap_release_large(struct page *page) {
   lock_acquire(&state.lock);
+  if (UNLIKELY(page->barred) &&
+      !(guard_open(page) && guard_lift(page))) { /* nobody else can use it */
+    lock_release(&state.lock);
+    return;
+  }
   size_t pages = pages_for(page->size);
   atomic_set(&counts.large, counts.large - pages);
   forget(page);
@@ -366,6 +401,19 @@ void page_heap_empty_large(struct page *page) {
   lock_release(&state.lock);
 }
 
+void page_heap_close_large(struct page *page) {
+  lock_acquire(&state.lock);
+  if (page->purged) guard_close(page);
+  lock_release(&state.lock);
+}
+
+bool page_heap_open_large(struct page *page) {
+  lock_acquire(&state.lock);
+  bool open = guard_open(page);
+  lock_release(&state.lock);
+  return open;
+}
+
 /* Cuts a large object's run to so many pages. */
 static void cut_large(struct page *page, size_t old, size_t pages) {
   struct page *rest = page + pages;
@@ -384,7 +432,9 @@ size_t page_heap_take_spare(void) {
     struct page *page = &heap.pages[i];
     if (!page_begins(page) || page->class != CLASS_LARGE) continue;
     size_t pages = pages_for(page->size);
-    if (pages < page->run) cut_large(page, pages, pages);
+    if (pages == page->run || !guard_lift(page)) continue;
+    cut_large(page, pages, pages);
+    guard_set(page);
   }
   size_t taken = before - state.spare;
   lock_release(&state.lock);
@@ -419,6 +469,10 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
   lock_acquire(&state.lock);
   size_t old = pages_for(page->size);
   bool done = true;
+  if (UNLIKELY(page->barred) && size != page->size && !guard_lift(page)) {
+    lock_release(&state.lock);
+    return false;
+  }
   fill_large(page); /* found dead, perhaps, and used after all */
   if (pages < old) {
     page->size = size;
@@ -436,6 +490,7 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
   } else {
     done = false;
   }
+  guard_set(page);
   lock_release(&state.lock);
   return done;
 }

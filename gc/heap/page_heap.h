@@ -78,6 +78,10 @@ HIDDEN void page_heap_release_large(struct page *page);
 /* Gives the memory of an object to the kernel, not that of the room behind it: it reads as zeros
    from now on. Nothing where the kernel does not take it. */
 HIDDEN void page_heap_empty_large(struct page *page);
+/* After that: it is inaccessible until it is opened or released (guard.h). False: it could not be
+   opened, and is of no use to anybody. */
+HIDDEN void page_heap_close_large(struct page *page);
+HIDDEN bool page_heap_open_large(struct page *page);
 /* A large object that is not live any more and stays with its owner: it was found dead, perhaps,
    yet freed by the program, which had hidden its pointer. */
 HIDDEN void page_heap_forget_sweep(struct page *page);

@@ -5,6 +5,7 @@
 #ifndef RECLAIM_ALLOCATE_H
 #define RECLAIM_ALLOCATE_H
 
+#include "mutator/canary.h"
 #include "mutator/thread.h"
 
 /* An object of at least size + 1 bytes, live. *zero (if given) tells that it is known to hold
@@ -31,8 +32,13 @@ HIDDEN bool resize_in_place(const struct cell *cell, size_t size);
    has ready, too, and the holes in its other pages. Nothing, while a handler interrupts it at work
    with them. */
 HIDDEN void allocate_trim(bool all);
-/* What malloc_usable_size says: the cell less its slack byte. */
-static inline size_t cell_usable(const struct cell *cell) { return cell->page->size - 1; }
+/* What fits into a block: the cell less its slack byte. */
+static inline size_t cell_room(const struct cell *cell) { return cell->page->size - 1; }
+/* What malloc_usable_size says: the same, or under canary=on what was asked for. */
+static inline size_t cell_usable(const struct cell *cell) {
+  return UNLIKELY(heap.pads != NULL) ? canary_request(cell->address, cell->page->size)
+                                     : cell_room(cell);
+}
 
 /* The object that begins at pointer, live in some way; its state. 0: none. */
 static inline uint8_t object_find(const void *pointer, struct cell *cell) {

@@ -1,6 +1,7 @@
 /* large.c: see large.h. */
 #include "mutator/large.h"
 
+#include "base/option.h"
 #include "heap/page_heap.h"
 
 enum {
@@ -11,6 +12,7 @@ enum {
 static size_t pages_for(size_t bytes) { return (bytes + HEAP_PAGE - 1) / HEAP_PAGE; }
 
 bool large_keep(struct mutator *mutator, struct page *page) {
+  if (options.guard) return false; /* its guard goes, and another size's comes */
   if (page->run > LONGEST || page->run != pages_for(page->size)) return false; /* or it may grow */
   size_t pages = page->run;
   struct page **free = NULL;

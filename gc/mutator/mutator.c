@@ -9,8 +9,10 @@
 
 #include <string.h>
 
+#include "base/option.h"
 #include "base/remedy.h"
 #include "heap/page_heap.h"
+#include "heap/random.h"
 #include "mutator/orphans.h"
 #include "mutator/pages.h"
 
@@ -29,6 +31,8 @@ struct mutator_fast mutator_fast;
 void mutator_init(void) {
   for (size_t i = 0; i < SMALL_LIMIT / GRANULE; i++)
     mutator_fast.buffer[i] = (uint32_t)(size_class_table[i] * sizeof(struct buffer));
+  /* The buffer of the class without cells: the slow path tells no bytes from a few. */
+  if (options.zero_size == ZERO_SIZE_FAULT) mutator_fast.buffer[0] = 0;
 }
 
 static struct page *fresh_page(struct mutator *mutator, unsigned class) {
@@ -142,6 +146,29 @@ static void raise_limit(struct mutator *mutator, unsigned class) {
   buffer->limit = limit < slots ? limit : slots;
 }
 
+/* So many cells of a page, each from anywhere in it, filled into `cells` from above. Less: there
+   are no more, and the page is done with. Only its owner sets bits, others clear them meanwhile. */
+static COLD uint32_t take_randomly(struct page *page, void **cells, uint32_t want) {
+  uint64_t *allocated = page_allocated(page);
+  for (uint32_t got = 0; got < want; got++) {
+    unsigned word = random_below(page->words), left = page->words;
+    uint64_t free = 0;
+    for (; !free && left; left--) {
+      if (++word >= page->words) word = 0;
+      free = ~atomic_get(&allocated[word]);
+    }
+    if (!free) {
+      page->scan = page->words;
+      return got;
+    }
+    for (unsigned skip = random_below(count_ones(free)); skip; skip--) free &= free - 1;
+    unsigned cell = (unsigned)__builtin_ctzll(free);
+    __atomic_fetch_or(&allocated[word], 1ull << cell, __ATOMIC_SEQ_CST);
+    cells[want - got - 1] = (void *)(page_address(page) + (word * 64 + cell) * page->size);
+  }
+  return want;
+}
+
 void *mutator_take(struct mutator *mutator, unsigned class) {
   struct buffer *buffer = &mutator->buffers[class];
   void *cell = buffer->hot;
@@ -164,6 +191,10 @@ void *mutator_take(struct mutator *mutator, unsigned class) {
       page = next_page(mutator, class);
       pages_end();
       if (!page) break;
+    }
+    if (UNLIKELY(options.random)) {
+      got += take_randomly(page, cells, want - got);
+      continue;
     }
     unsigned word = page->scan;
     uint64_t *allocated = &page_allocated(page)[word];

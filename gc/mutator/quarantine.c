@@ -1,7 +1,9 @@
 /* quarantine.c: see quarantine.h. */
 #include "mutator/quarantine.h"
 
+#include "base/option.h"
 #include "heap/page_heap.h"
+#include "mutator/canary.h"
 
 /* The memory of smaller ones is wanted again too soon: git, whose compressor makes and frees four
    of 64 KiB for each object, took 4.5 times as long. */
@@ -13,8 +15,13 @@ bool quarantine(const struct cell *cell) {
     if (!(old & STATE_LIVE)) return false;
   } while (!__atomic_compare_exchange_n(state, &old, STATE_QUARANTINED, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_RELAXED));
-  if (cell->page->class == CLASS_LARGE && cell->page->size >= LEAST_EMPTIED)
+  if (cell->page->class == CLASS_LARGE && cell->page->size >= LEAST_EMPTIED) {
+    if (UNLIKELY(heap.pads != NULL)) canary_forget(cell->address, cell->page->size);
     page_heap_empty_large(cell->page);
+    /* A condemned object's contents are looked at again. */
+    if (UNLIKELY(options.freed == FREED_FAULT) && options.check == CHECK_OFF)
+      page_heap_close_large(cell->page);
+  }
   uintptr_t address = cell->address;
   OPAQUE(address); /* up to here a word that a mark finds: the object cannot die under our hands */
   return true;

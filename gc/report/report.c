@@ -140,9 +140,43 @@ void report_false_reclaim(const char *by, uintptr_t object, size_t size, uintptr
   send(&text);
 }
 
-void report_bad_free(const struct report_pointer *p) {
+static void add_site(struct text *text, uintptr_t block) {
+  if (!site_of(block)) return;
+  text_add(text, ", allocated at ");
+  site_describe(site_of(block), text);
+}
+
+/* Counts what a program did wrong. Is it to be told? */
+static bool is_told(void) {
   __atomic_fetch_add(&report_totals.bad_frees, 1, __ATOMIC_RELAXED);
-  if (options.errors == ERRORS_IGNORE) return;
+  return options.errors != ERRORS_IGNORE;
+}
+
+static void tell(const struct text *text, bool traced) {
+  message_text(text);
+  if (options.errors != ERRORS_ABORT) return;
+  if (report_trace && traced) report_trace();
+  port_abort();
+}
+
+void report_overflow(const struct report_overflow *o) {
+  if (!is_told()) return;
+  char buffer[1000];
+  struct text text = text_in(buffer, sizeof buffer);
+  text_add(&text, o->by);
+  text_add(&text, "(");
+  text_add_hex(&text, o->block);
+  text_add(&text, "): overflow, byte ");
+  text_add_number(&text, o->at);
+  text_add(&text, " was written of a block of ");
+  text_add_number(&text, o->size);
+  text_add(&text, " bytes");
+  add_site(&text, o->block);
+  tell(&text, !o->untraced);
+}
+
+void report_bad_free(const struct report_pointer *p) {
+  if (!is_told()) return;
   char buffer[1000];
   struct text text = text_in(buffer, sizeof buffer);
   text_add(&text, p->by);
@@ -160,15 +194,9 @@ void report_bad_free(const struct report_pointer *p) {
       text_add(&text, " behind its beginning ");
       text_add_hex(&text, p->block);
     }
-    if (site_of(p->block)) {
-      text_add(&text, ", allocated at ");
-      site_describe(site_of(p->block), &text);
-    }
+    add_site(&text, p->block);
   }
-  message_text(&text);
-  if (options.errors != ERRORS_ABORT) return;
-  if (report_trace) report_trace();
-  port_abort();
+  tell(&text, true);
 }
 
 void report_note(const char *note) {

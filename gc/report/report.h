@@ -58,6 +58,15 @@ struct report_pointer {
   size_t size;
 };
 HIDDEN void report_bad_free(const struct report_pointer *pointer);
+/* Behind a block something was written, first at this distance from its beginning; found by that
+   call, or by the sweep, which none of the program's calls led to. */
+struct report_overflow {
+  const char *by;
+  uintptr_t block;
+  size_t size, at;
+  bool untraced;
+};
+HIDDEN COLD void report_overflow(const struct report_overflow *overflow);
 /* Called before errors=abort ends the process, if set: shows how it came there. */
 extern HIDDEN void (*report_trace)(void);
 /* Something was given up for good or for a while: one line, in the log only. */

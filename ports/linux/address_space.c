@@ -87,6 +87,10 @@ bool port_protect_read(void *address, size_t size) {
   return SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ) == 0;
 }
 
+bool port_protect_write(void *address, size_t size) {
+  return SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ | PROT_WRITE) == 0;
+}
+
 bool port_protect_none(void *address, size_t size) {
   return SYSTEM_CALL(SYS_mprotect, address, size, PROT_NONE) == 0;
 }

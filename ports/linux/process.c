@@ -4,6 +4,7 @@
 #include <linux/close_range.h>
 #include <linux/futex.h>
 #include <signal.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -86,6 +87,24 @@ uint64_t port_now(void) {
   struct timespec now;
   SYSTEM_CALL(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void port_random(void *buffer, size_t size) {
+  char *at = buffer, *end = at + size;
+  while (at < end && !port_is_filtered()) {
+    long got = SYSTEM_CALL(SYS_getrandom, at, end - at, GRND_NONBLOCK);
+    if (got <= 0) break; /* a kernel that has just begun has none yet */
+    at += got;
+  }
+  /* Else the time and where the kernel put us: Steele, Lea, Flood, "Fast splittable pseudorandom
+     number generators" (OOPSLA 2014), mixes them. */
+  uint64_t seed = port_now() ^ (uintptr_t)&seed << 20 ^ (uintptr_t)port_random;
+  for (; at < end; at++) {
+    uint64_t z = seed += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    *at = (char)(z ^ z >> 31);
+  }
 }
 
 int port_process_id(void) { return (int)SYSTEM_CALL(SYS_getpid); }

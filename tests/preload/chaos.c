@@ -11,6 +11,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 ONE_TEST_AT_A_TIME
 
@@ -30,6 +31,7 @@ static void chaos(const char *options, const char *seed, const char *grows) {
       seconds, options, run.cycles.done, run.cycles.below, run.cycles.processes - 1,
       run.cycles.skipped, run.cycles.reasons, run.cycles.longest_pause, run.peak_kib, run.errors);
   expect_no_false_reclaim(&run);
+  cr_assert(!strstr(run.errors, "reclaim: "), "something was reported%s", run_describe(&run));
   cr_assert_geq(run.cycles.done - run.cycles.below, CYCLES_A_SECOND * length,
                 "too few cycles in the program itself%s", run_describe(&run));
   expect_few_skipped(&run, SKIPPED_PERCENT);
@@ -41,6 +43,15 @@ Test(chaos, condemn, .timeout = 1200) { chaos("collect-every-ms=1,check=condemn"
 Test(chaos, poison, .timeout = 1200) { chaos("collect-every-ms=1,check=poison", "3", NULL); }
 Test(chaos, helpers, .timeout = 1200) { chaos("collect-every-ms=1,markers=4", "6", NULL); }
 Test(chaos, baseline, .timeout = 1200) { chaos("collect-every-ms=1,kernel=baseline", "4", NULL); }
+
+Test(chaos, hardened, .timeout = 1200) {
+  chaos("collect-every-ms=1,canary=on,guard=on,zero-size=fault,random=on", "7", NULL);
+}
+Test(chaos, hardened_quarantine, .timeout = 1200) {
+  chaos("collect-every-ms=1,canary=on,guard=on,freed=fault,zero-size=fault,random=on,"
+        "free=quarantine,reclaim=on",
+        "8", NULL);
+}
 
 /* It can fail: blocks get lost as soon as the mappings are not scanned. */
 Test(chaos, notices_lost_blocks, .timeout = 120) {

@@ -45,25 +45,13 @@ Test(conditions, wrong_options, .timeout = 120) {
 }
 
 Test(conditions, right_options_are_silent, .timeout = 60) {
-  static const char *const right[] = {"collect=on",
-                                      "free=trust",
-                                      "free=quarantine",
-                                      "free=ignore",
-                                      "reclaim=on",
-                                      "reclaim=off",
-                                      "growth=50",
-                                      "limit=512M",
-                                      "idle=0",
-                                      "zero=off",
-                                      "errors=ignore",
-                                      "stride=8",
-                                      "stride=1",
-                                      "pin=libfoo+libbar",
-                                      "kernel=baseline",
-                                      "inherit=off",
-                                      "check=poison",
-                                      "markers=16",
-                                      ""};
+  static const char *const right[] = {
+      "collect=on",  "free=trust",      "free=quarantine",   "free=ignore",
+      "reclaim=on",  "reclaim=off",     "growth=50",         "limit=512M",
+      "idle=0",      "zero=off",        "canary=on",         "guard=on",
+      "freed=fault", "zero-size=fault", "random=on",         "errors=ignore",
+      "stride=8",    "stride=1",        "pin=libfoo+libbar", "kernel=baseline",
+      "inherit=off", "check=poison",    "markers=16",        ""};
   for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
     struct run run = run_collected(right[i], 30, "early_late", NULL);
     cr_assert_eq(run.errors_size, 0, "%s", run_describe(&run));

@@ -31,8 +31,12 @@ struct bug {
   bool outside;         /* the heap: also with libc's own allocator in use */
   bool needs_free;      /* no bug where free() does nothing */
   bool needs_collector; /* nor where nothing is taken back that was not freed */
+  const char *hardened; /* with every hardening on, by size: first letters of what must become of
+                           it; NULL: what must otherwise, '?': nothing more */
 };
 enum { SOME = -1 };
+
+#define OVERFLOW "): overflow, byte "
 
 static const struct bug bugs[] = {
     {.name = "double_free", .calls = 1, .says = "free(0x", .needs_free = true},
@@ -45,10 +49,30 @@ static const struct bug bugs[] = {
     {.name = "size_of_freed", .calls = 1, .says = "malloc_usable_size(0x", .needs_free = true},
     {.name = "unallocated_free", .calls = 1, .says = "free(0x"},
     {.name = "reclaimed_free", .calls = SOME, .says = "free(0x", .needs_collector = true},
-    {.name = "write_after_free", .kind = WRONG_WRITE},
-    {.name = "overflow_byte", .kind = WRONG_WRITE},
-    {.name = "overflow_cell", .kind = WRONG_WRITE},
+    {.name = "write_after_free", .kind = WRONG_WRITE, .hardened = "nnc"},
+    {.name = "dangling_read", .kind = WRONG_WRITE, .hardened = "nnc"},
+    {.name = "overflow_byte", .kind = WRONG_WRITE, .calls = 1, .says = OVERFLOW, .hardened = "ddd"},
+    {.name = "overflow_cell",
+     .kind = WRONG_WRITE,
+     .calls = SOME,
+     .says = OVERFLOW,
+     .hardened = "ddc"},
+    {.name = "overflow_realloc",
+     .kind = WRONG_WRITE,
+     .calls = 1,
+     .says = OVERFLOW,
+     .hardened = "ddd"},
+    {.name = "overflow_page", .kind = WRONG_WRITE, .hardened = "??c"},
+    {.name = "overflow_swept", .kind = WRONG_WRITE, .calls = SOME, .says = OVERFLOW},
+    {.name = "overflow_late",
+     .kind = WRONG_WRITE,
+     .calls = SOME,
+     .says = OVERFLOW,
+     .hardened = "ddc"},
     {.name = "underflow", .kind = WRONG_WRITE},
+    {.name = "underflow_freed", .kind = WRONG_WRITE, .calls = SOME, .says = OVERFLOW},
+    {.name = "zero_size", .kind = WRONG_WRITE, .hardened = "ccc"},
+    {.name = "zero_size_free", .calls = 2, .says = "free(0x", .needs_free = true},
     {.name = "crossed_free", .kind = NO_BUG},
 };
 enum { BUGS = sizeof bugs / sizeof *bugs };
@@ -59,6 +83,7 @@ static const char *const threads[] = {"same", "other"};
 struct policy {
   const char *options;
   bool aborts, silent, frees, keeps; /* keeps what was never freed */
+  bool hardened;
 };
 
 static struct run run_bug(const struct policy *policy, const char *name, const char *size,
@@ -99,7 +124,10 @@ static enum outcome judge(const struct run *run, const struct bug *bug,
   return reports == 0 && run->errors_size == 0 ? NEUTRALISED : CRASHED;
 }
 
-static bool is_right(enum outcome outcome, const struct bug *bug, const struct policy *policy) {
+static bool is_right(enum outcome outcome, const struct bug *bug, const struct policy *policy,
+                     int size) {
+  if (policy->hardened && bug->hardened && bug->hardened[size] != '?')
+    return outcome_names[outcome][0] == bug->hardened[size];
   if (bug->kind == NO_BUG) return outcome == NEUTRALISED;
   if (bug->kind == WRONG_WRITE) return outcome != EXPLOITABLE;
   bool unseen = policy->silent || (bug->needs_free && !policy->frees) ||
@@ -126,7 +154,7 @@ static void score(const struct policy *policy) {
           struct run run =
               run_bug(policy, bugs[b].name, sizes[s], threads[t], used ? "used" : NULL);
           enum outcome outcome = judge(&run, &bugs[b], policy);
-          bool right = is_right(outcome, &bugs[b], policy);
+          bool right = is_right(outcome, &bugs[b], policy, s);
           at += snprintf(at, (size_t)(end - at), " %-11s%s", outcome_names[outcome],
                          right ? " " : "!");
           counts[outcome]++;
@@ -158,6 +186,14 @@ Test(corruption, free_ignored, .timeout = 300) {
 
 Test(corruption, quarantine, .timeout = 300) {
   score(&(struct policy){.options = "free=quarantine", .frees = true, .keeps = true});
+}
+
+Test(corruption, hardened, .timeout = 300) {
+  score(&(struct policy){
+      .options = "free=quarantine,canary=on,guard=on,freed=fault,zero-size=fault,random=on",
+      .frees = true,
+      .keeps = true,
+      .hardened = true});
 }
 
 /* Two frees of one block at once. Under free=trust the state byte is exchanged only with

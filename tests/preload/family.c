@@ -30,6 +30,12 @@ Test(family, values_poison, .timeout = 90) {
   same_as_plain("check=poison,collect-every=500", "family");
 }
 Test(family, values_not_zeroing, .timeout = 60) { same_as_plain("zero=off", "family"); }
+Test(family, values_with_canaries, .timeout = 90) {
+  same_as_plain("canary=on,collect-every-ms=2", "family");
+}
+Test(family, values_without_cells_of_no_bytes, .timeout = 60) {
+  same_as_plain("zero-size=fault,collect-every-ms=2", "family");
+}
 Test(family, values_without_collector, .timeout = 60) { same_as_plain("collect=off", "family"); }
 Test(family, values_free_ignored, .timeout = 90) {
   /* What free gives back shows only after a collection: the figures on it may differ. */

@@ -72,6 +72,10 @@ MODE(trust_injector, "drop-free=20,collect-every=500,kernel=baseline", 3001, 1)
 MODE(ignore, "free=ignore,collect-every=1000", 4001, 1)
 MODE(quarantine, "free=quarantine,reclaim=on,collect-every-ms=5", 5001, 1)
 MODE(poison, "check=poison,free=quarantine,collect-every=1000", 7001, 1)
+MODE(canary, "canary=on,collect-every=500", 8001, 1)
+MODE(canary_quarantine, "canary=on,free=quarantine,reclaim=on,collect-every-ms=5", 9001, 1)
+MODE(guard, "guard=on,collect-every=500", 10001, 1)
+MODE(random, "random=on,collect-every=500", 11001, 1)
 /* What is condemned stays, and every collection looks at all of it. */
 MODE(condemn, "check=condemn,collect-every=5000", 6001, 10)
 

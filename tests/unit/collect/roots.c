@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "mutator/quarantine.h"
+
 enum { COUNT = 100 };
 static uintptr_t hidden[COUNT];
 
@@ -338,4 +340,84 @@ Test(roots, closed_pages_of_a_block) {
   cr_expect_null(reference);
   expect_all("a block that cannot be given to anybody stays");
   cr_assert_eq(mprotect(block, 2 * KERNEL_PAGE, PROT_READ | PROT_WRITE), 0);
+}
+
+/* --- guards of ours --------------------------------------------------------------------------- */
+
+static void start_with_guards(void) {
+  unit_start_heap();
+  options.confirm = 1;
+  options.guard = true;
+  identity_init();
+  pace_init();
+  cr_assert(cycle_init());
+  make_objects();
+}
+
+TestSuite(guarded, .init = start_with_guards, .timeout = 60);
+
+static __attribute__((noinline)) uintptr_t make_holder(size_t size) {
+  char *holder = allocate(size, NULL);
+  cr_assert(holder);
+  memset(holder, 0, size);
+  put((void **)(holder + 64));
+  return unit_hide(holder);
+}
+
+Test(guarded, blocks_are_roots_no_more_than_others) {
+  static uintptr_t holders[20];
+  for (int i = 0; i < 20; i++) holders[i] = make_holder(40000 + (size_t)i * 5000);
+  expect_none("in blocks that nothing points to");
+  static void *volatile reference;
+  reference = unit_unhide(holders[7]);
+  expect_all("in a block that something points to");
+  cr_expect_not_null(reference);
+}
+
+/* The program's closed pages lie against ours, before and behind. */
+Test(guarded, closed_pages_of_the_program_are_told_from_ours) {
+  char *block = allocate_aligned(KERNEL_PAGE, 15 * KERNEL_PAGE - 1, NULL);
+  char *next = allocate_aligned(KERNEL_PAGE, 8 * KERNEL_PAGE, NULL);
+  cr_assert(block && next == block + HEAP_PAGE);
+  memset(next, 0, 8 * KERNEL_PAGE);
+  put((void **)(next + KERNEL_PAGE));
+  cr_assert_eq(mprotect(block + 13 * KERNEL_PAGE, 2 * KERNEL_PAGE, PROT_NONE), 0);
+  cr_assert_eq(mprotect(next, 2 * KERNEL_PAGE, PROT_NONE), 0);
+  uintptr_t hidden_block = unit_hide(block), hidden_next = unit_hide(next);
+  block = next = NULL;
+  expect_all("a block that the program has closed in part stays");
+  cr_expect(unit_is_marked(unit_unhide(hidden_block)));
+  next = unit_unhide(hidden_next);
+  cr_assert_eq(mprotect(next, 2 * KERNEL_PAGE, PROT_READ | PROT_WRITE), 0);
+  next = NULL;
+  expect_none("and goes once it is open");
+}
+
+/* What was freed and is closed holds no pointers, stays as long as something points to it, and its
+   pages are none of the program's. */
+Test(closed, blocks_are_not_read, .timeout = 60) {
+  unit_start_heap();
+  options.freed = FREED_FAULT;
+  options.confirm = 1;
+  identity_init();
+  pace_init();
+  cr_assert(cycle_init());
+  make_objects();
+  static uintptr_t holders[4];
+  for (int i = 0; i < 4; i++) {
+    struct cell cell;
+    holders[i] = make_holder(300000 + (size_t)i * 400000);
+    cr_assert(object_find(unit_unhide(holders[i]), &cell) && quarantine(&cell));
+    cr_assert_eq(cell.page->barred, BARRED_WHOLE);
+  }
+  static void *volatile references[2];
+  references[0] = unit_unhide(holders[1]);
+  references[1] = unit_unhide(holders[3]);
+  expect_none("in blocks whose memory is gone");
+  for (int i = 0; i < 4; i++) cr_expect_eq(unit_is_marked(unit_unhide(holders[i])), i % 2);
+  cr_expect_not_null(references[0]);
+  cr_expect(cycle_run(CYCLE_REQUEST, true));
+  char *again = allocate(300000, NULL), *more = allocate(1100000, NULL);
+  memset(again, 1, 300000);
+  memset(more, 1, 1100000);
 }

@@ -4,6 +4,8 @@
 
 #include "collect/mark.h"
 #include "collect/sweep.h"
+#include "mutator/canary.h"
+#include "report/report.h"
 
 static void start(void) {
   unit_start_heap();
@@ -543,4 +545,39 @@ Test(sweep, threads_allocate_and_free_beside_the_sweep) {
     for (int i = 0; i < THREADS; i++) mutator_orphan(mutators[i]);
   }
   cr_expect_eq(page_heap_counts.used, 0, "%zu heap pages stay", page_heap_counts.used);
+}
+
+/* --- canaries --------------------------------------------------------------------------------- */
+
+static void start_with_canaries(void) {
+  options_default(&options);
+  options.canary = true;
+  options.errors = ERRORS_IGNORE; /* they are counted */
+  cr_assert(heap_init(GIB, NULL));
+  canary_start();
+  mutator_init();
+  sweep_init();
+}
+
+/* Of each size every fourth is overflowed: these are told, whatever else lies around them. */
+Test(canaries, are_looked_at_in_what_is_dead, .init = start_with_canaries, .timeout = 60) {
+  static const size_t sizes[] = {8, 24, 40, 60, 100, 1000, 30000, 100000, 3000000};
+  enum { EACH = 20, SIZES = sizeof sizes / sizeof *sizes };
+  struct cell cell = {0};
+  for (int i = 0; i < EACH * SIZES; i++) {
+    size_t size = sizes[i % SIZES];
+    uint8_t *object = make(size, 0);
+    cr_assert(object_find(object, &cell));
+    canary_set(cell.address, cell.page->size, size);
+    if (i % 4 == 0) object[size] = 0;
+    if (i % 8 == 0) *state_at(cell.address) = STATE_QUARANTINED;
+    if (i % 4 == 1) set_marked(object);
+  }
+  sweep_flip(&take_all);
+  sweep_rest();
+  cr_expect_eq(report_totals.bad_frees, EACH * SIZES / 4);
+  for (int i = 0; i < EACH * SIZES; i++) {
+    cr_assert(object_find(make(sizes[i % SIZES], 0), &cell));
+    cr_expect_eq(cell_usable(&cell), cell.page->size - 1, "nothing is known of what was swept");
+  }
 }

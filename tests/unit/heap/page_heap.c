@@ -3,6 +3,8 @@
 
 #include <sys/mman.h>
 
+#include "heap/random.h"
+
 enum { MODEL_PAGES = 16384, RUNS = 400 };
 
 static struct run {
@@ -168,6 +170,13 @@ Test(page_heap, random_work_agrees_with_the_model) {
 Test(wide_page_heap, random_work_with_room_to_grow_agrees_with_the_model) {
   work(13, 20000, false);
   expect_one_run();
+}
+
+Test(page_heap, work_in_random_places_agrees_with_the_model) {
+  options.random = true;
+  random_start();
+  work(14, 20000, false);
+  work(15, 10000, true);
 }
 
 Test(page_heap, random_work_with_alignment_agrees_with_the_model) {

@@ -2,6 +2,8 @@
    places, and all memory comes back. */
 #include "tests/unit/mutator/cells.h"
 
+#include "heap/random.h"
+
 TestSuite(mutator, .init = unit_start_heap, .timeout = 60);
 TestSuite(small_mutator, .timeout = 60);
 
@@ -244,4 +246,95 @@ Test(mutator, a_page_that_waits_is_swept_before_it_is_used) {
   mutator = mutator_adopt();
   take(mutator, 3);
   cr_expect_eq(swept, 1);
+}
+
+/* --- random=on -------------------------------------------------------------------------------- */
+
+static void start_randomly(void) {
+  unit_start_heap();
+  options.random = true;
+  random_start();
+}
+TestSuite(random_mutator, .init = start_randomly, .timeout = 60);
+
+/* How many cells come next to the one before. */
+static size_t count_neighbours(struct mutator *mutator, unsigned class, int count) {
+  uintptr_t before = 0;
+  size_t neighbours = 0;
+  for (int i = 0; i < count; i++) {
+    uintptr_t cell = (uintptr_t)take(mutator, class);
+    uintptr_t distance = cell > before ? cell - before : before - cell;
+    neighbours += distance == size_classes[class].size;
+    before = cell;
+  }
+  return neighbours;
+}
+
+Test(random_mutator, cells_come_in_no_order) {
+  enum { COUNT = 20000 };
+  for (unsigned class = 1; class < 20; class += 3) {
+    size_t neighbours = count_neighbours(mutator_adopt(), class, COUNT);
+    cr_expect_lt(neighbours, COUNT / 20, "class %u: %zu", class, neighbours);
+  }
+  options.random = false;
+  cr_expect_gt(count_neighbours(mutator_adopt(), 4, COUNT), COUNT * 9 / 10, "but by default");
+  expect_sound();
+}
+
+Test(random_mutator, all_cells_of_a_page_are_found) {
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) {
+    struct mutator *mutator = mutator_adopt();
+    size_t before = page_heap_counts.used, spans = 4, count = spans * size_classes[class].cells;
+    for (size_t i = 0; i < count; i++) cr_assert(take(mutator, class));
+    size_t pages = page_heap_counts.used - before;
+    cr_expect_leq(pages, (spans + 1) * size_classes[class].span, "class %u: %zu", class, pages);
+  }
+  expect_sound();
+}
+
+Test(random_mutator, pages_come_in_no_order) {
+  enum { SPANS = 500 };
+  struct mutator *mutator = mutator_adopt();
+  uintptr_t last = 0;
+  size_t ascending = 0, next = 0;
+  for (int i = 0; i < SPANS; i++) {
+    uintptr_t page = page_address(page_heap_span(8));
+    ascending += page > last;
+    next += page == last + HEAP_PAGE;
+    last = page;
+  }
+  cr_expect(next < SPANS / 4, "%zu follow the one before", next);
+  cr_expect(ascending < SPANS * 9 / 10, "%zu lie above the one before", ascending);
+  cr_expect_lt(heap.top, SPANS * 4, "and the space is used");
+  cr_expect(take(mutator, 8));
+}
+
+Test(random_mutator, takes_puts_and_pages_are_sound) {
+  struct mutator *mutator = mutator_adopt();
+  enum { SLOTS = 3000 };
+  static struct {
+    void *cell;
+    unsigned class;
+  } slots[SLOTS];
+  uint64_t seed = 29;
+  for (int i = 0; i < 150000; i++) {
+    size_t s = unit_below(&seed, SLOTS);
+    if (slots[s].cell) {
+      if (*(uintptr_t *)slots[s].cell != s) cr_assert_fail("slot %zu was overwritten", s);
+      if (i % 5) put(mutator, slots[s].class, slots[s].cell);
+      else flush(&slots[s].cell, 1);
+      slots[s].cell = NULL;
+    } else {
+      slots[s].class = 1 + (unsigned)unit_below(&seed, i % 9 ? 12 : CLASS_SMALL_END - 1);
+      slots[s].cell = take(mutator, slots[s].class);
+      *(uintptr_t *)slots[s].cell = s;
+    }
+    if (i % 10000 == 0) mutator_trim(mutator);
+    if (i % 17000 == 0) mutator_flush_buffers(mutator);
+  }
+  for (size_t s = 0; s < SLOTS; s++)
+    if (slots[s].cell) put(mutator, slots[s].class, slots[s].cell);
+  mutator_orphan(mutator);
+  expect_sound();
+  expect_all_memory_back();
 }

@@ -73,6 +73,16 @@ Test(process, files_open_although_the_program_has_no_descriptor_left) {
   close(last);
 }
 
+Test(process, random_bytes_differ) {
+  unsigned char one[1000] = {0}, two[1000] = {0};
+  port_random(one, 999);
+  port_random(two, 999);
+  cr_expect_eq(one[999], 0);
+  unsigned equal = 0, zero = 0;
+  for (int i = 0; i < 999; i++) equal += one[i] == two[i], zero += one[i] == 0;
+  cr_expect(equal < 40 && zero < 40, "%u are equal, %u zero", equal, zero);
+}
+
 Test(process, identity) {
   cr_expect_eq(port_process_id(), getpid());
   cr_expect_eq(port_thread_id(), (int)syscall(SYS_gettid));

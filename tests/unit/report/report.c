@@ -217,6 +217,19 @@ Test(report, a_bad_free) {
   cr_expect_eq(report_totals.bad_frees, 3);
 }
 
+Test(report, an_overflow) {
+  options.log[0] = 0;
+  report_overflow(
+      &(struct report_overflow){.by = "free", .block = 0x7f00dead0000, .size = 40, .at = 41});
+  cr_expect_str_eq(next_line(), "reclaim: free(0x7f00dead0000): overflow, byte 41 was written of a "
+                                "block of 40 bytes");
+  cr_expect_eq(report_totals.bad_frees, 1);
+  options.errors = ERRORS_IGNORE;
+  report_overflow(&(struct report_overflow){.by = "sweep"});
+  cr_expect_str_eq(next_line(), "");
+  cr_expect_eq(report_totals.bad_frees, 2);
+}
+
 Test(report, bad_frees_may_be_ignored) {
   options.errors = ERRORS_IGNORE;
   bad_free("free", 0x10, "in no memory");
