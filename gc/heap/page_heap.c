@@ -306,7 +306,7 @@ static void set_up_large(struct page *page, size_t bytes) {
   COMPILER_BARRIER();
   enter_large(page, 0, page->run);
   guard_set(page);
-  atomic_set(&counts.large, counts.large + pages_for(bytes));
+  page_heap_note_large(page->size, 0);
 }
 
 struct page *page_heap_large(size_t bytes, size_t alignment, bool *zero) {
@@ -373,11 +373,11 @@ void page_heap_release_large(struct page *page) {
     return;
   }
   size_t pages = pages_for(page->size);
-  atomic_set(&counts.large, counts.large - pages);
+  bool clean = page->purged;
+  page_heap_note_large(0, clean ? page->size / EMPTIED_SHARE : page->size);
   forget(page);
   page_allocated(page)[0] = 0;
   page_heap_forget_sweep(page);
-  bool clean = page->purged;
   if (clean) atomic_set(&counts.emptied, counts.emptied - pages);
   for (size_t i = 1; i < pages; i++) page[i].unwiped = page->unwiped;
   give_back(page, pages, clean ? 0 : pages, page->dirty);
@@ -386,7 +386,9 @@ void page_heap_release_large(struct page *page) {
 
 /* Memory is, or may be, behind all of it again. */
 static void fill_large(struct page *page) {
-  if (page->purged) atomic_set(&counts.emptied, counts.emptied - pages_for(page->size));
+  if (!page->purged) return;
+  atomic_set(&counts.emptied, counts.emptied - pages_for(page->size));
+  page_heap_note_large(page->size, page->size / EMPTIED_SHARE);
   page->purged = 0;
 }
 
@@ -395,7 +397,10 @@ void page_heap_empty_large(struct page *page) {
   /* Not the spare pages behind: they may be taken away meanwhile. */
   bool done = port_purge((void *)page_address(page), pages * HEAP_PAGE);
   lock_acquire(&state.lock);
-  if (done && !page->purged) atomic_set(&counts.emptied, counts.emptied + pages);
+  if (done && !page->purged) {
+    atomic_set(&counts.emptied, counts.emptied + pages);
+    page_heap_note_large(page->size / EMPTIED_SHARE, page->size);
+  }
   if (!done) fill_large(page);
   page->purged = done;
   lock_release(&state.lock);
@@ -420,7 +425,6 @@ static void cut_large(struct page *page, size_t old, size_t pages) {
   rest->run = page->run - (uint32_t)pages;
   page->run = (uint32_t)pages;
   forget(rest);
-  atomic_set(&counts.large, counts.large - (old - pages));
   give_back(rest, old - pages, old - pages, page->dirty);
   page->dirty = 0;
 }
@@ -474,6 +478,7 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
     return false;
   }
   fill_large(page); /* found dead, perhaps, and used after all */
+  size_t before = page->size;
   if (pages < old) {
     page->size = size;
     COMPILER_BARRIER();
@@ -485,11 +490,11 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
     uint32_t dirty = (uint32_t)size_min(page->dirty, page->run - pages);
     state.spare_dirty -= page->dirty - dirty;
     page->dirty = dirty;
-    atomic_set(&counts.large, counts.large + pages - old);
     count_used(pages - old);
   } else {
     done = false;
   }
+  page_heap_note_large(page->size, before);
   guard_set(page);
   lock_release(&state.lock);
   return done;

@@ -17,8 +17,8 @@
 struct page_heap_counts {
   size_t used;       /* in spans and large objects */
   size_t dirty_free; /* free, but still backed by memory as far as we know */
-  size_t large;      /* of used: in large objects */
-  size_t emptied;    /* of large: in objects whose memory was given back (page_heap_empty_large) */
+  size_t large;      /* kernel pages, not heap pages: of large objects, of emptied ones a part */
+  size_t emptied;    /* of used: in objects whose memory was given back (page_heap_empty_large) */
   size_t peak;       /* the most ever used */
   size_t holes;      /* kernel pages, not heap pages: given back inside of spans in use */
   size_t cell_bytes; /* taken out of spans less put back, those waiting in buffers included:
@@ -45,8 +45,13 @@ static inline size_t page_heap_used(void) {
 /* Heap pages' worth of memory in objects and in buffers. What is used above that are free cells in
    pages of which others are taken: a program fills them without taking another page. */
 static inline size_t page_heap_filled(void) {
-  size_t large = atomic_get(&page_heap_counts.large), ghosts = page_heap_ghosts();
-  return atomic_get(&page_heap_counts.cell_bytes) / HEAP_PAGE + large - size_min(ghosts, large);
+  size_t large = atomic_get(&page_heap_counts.large) * KERNEL_PAGE;
+  return (atomic_get(&page_heap_counts.cell_bytes) + large) / HEAP_PAGE;
+}
+
+/* Bytes of a large object that count as filled: from now on, and so far. */
+static inline void page_heap_note_large(size_t now, size_t before) {
+  atomic_add(&page_heap_counts.large, now / KERNEL_PAGE - before / KERNEL_PAGE);
 }
 
 /* Heap pages' worth of free cells in pages that are taken. */

@@ -35,7 +35,9 @@ struct page *large_take(struct mutator *mutator, size_t bytes) {
     if (!page || page->run != pages) continue;
     mutator->large[i] = NULL;
     COMPILER_BARRIER();
-    page->size = round_up(bytes, KERNEL_PAGE);
+    size_t size = round_up(bytes, KERNEL_PAGE);
+    page_heap_note_large(size, page->size);
+    page->size = size;
     return page;
   }
   return NULL;

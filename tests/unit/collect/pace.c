@@ -12,7 +12,11 @@ static const uint64_t second = 1000000000;
 static char stack[64 * 1024] __attribute__((aligned(16)));
 
 /* So many pages are filled, and as many in use: no holes. */
-static void fill(size_t pages) { page_heap_counts.large = page_heap_counts.used = pages; }
+static void fill_large(size_t pages) { page_heap_counts.large = pages * HEAP_PAGE / KERNEL_PAGE; }
+static void fill(size_t pages) {
+  page_heap_counts.used = pages;
+  fill_large(pages);
+}
 
 static const struct port_groups no_groups = {"/nonexistent", "/nonexistent"};
 
@@ -227,12 +231,12 @@ Test(pace, near_the_limit_three_quarters_of_the_room_are_used) {
 /* Cells that died among others are filled again without a page being taken. */
 Test(pace, near_the_limit_so_are_they_of_what_is_filled) {
   limit_to(300);
-  page_heap_counts.large = 260 * mib;
+  fill_large(260 * mib);
   page_heap_counts.used = 296 * mib;
   pace_done(260 * mib, 240 * MIB, 50 * MIB, 0, 7 * second);
-  page_heap_counts.large = 290 * mib - 1;
+  fill_large(290 * mib - 1);
   cr_expect(!pace_cycle_due());
-  page_heap_counts.large = 290 * mib;
+  fill_large(290 * mib);
   cr_expect(pace_cycle_due(), "although growth allows for much more");
   cr_expect(pace_near_limit());
 }

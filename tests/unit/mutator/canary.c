@@ -34,7 +34,7 @@ static const size_t sizes[] = {0,    1,    8,     15,    16,    17,    31,     1
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 Test(canary, remembers_what_was_asked_for) {
-  struct cell cell;
+  struct cell cell = {0};
   for (size_t i = 0; i < SIZES; i++) {
     uint8_t *object = make(sizes[i], &cell);
     cr_expect_eq(cell_usable(&cell), sizes[i]);
@@ -46,7 +46,7 @@ Test(canary, remembers_what_was_asked_for) {
 }
 
 Test(canary, of_an_aligned_block_with_a_lot_of_slack) {
-  struct cell cell;
+  struct cell cell = {0};
   for (size_t alignment = 32; alignment <= 4 * HEAP_PAGE; alignment *= 2) {
     uint8_t *object = allocate_aligned(alignment, 1, NULL);
     cr_assert(object_find(object, &cell));
@@ -60,7 +60,7 @@ Test(canary, of_an_aligned_block_with_a_lot_of_slack) {
 
 Test(canary, any_byte_behind_a_block_is_missed) {
   struct canary_change change;
-  struct cell cell;
+  struct cell cell = {0};
   for (size_t i = 0; i < SIZES; i++) {
     uint8_t *object = make(sizes[i], &cell);
     size_t size = cell.page->size;
@@ -85,7 +85,7 @@ Test(canary, any_byte_behind_a_block_is_missed) {
 
 Test(canary, all_that_lies_behind_is_missed) {
   struct canary_change change;
-  struct cell cell;
+  struct cell cell = {0};
   for (size_t i = 0; i < SIZES; i++) {
     uint8_t *object = make(sizes[i], &cell);
     memset(object + sizes[i], 0, cell.page->size - sizes[i]);
@@ -95,7 +95,7 @@ Test(canary, all_that_lies_behind_is_missed) {
 }
 
 Test(canary, moves_with_the_end_of_its_block) {
-  struct cell cell;
+  struct cell cell = {0};
   uint8_t *object = make(100, &cell);
   for (size_t size = 0; size < cell.page->size; size++) {
     memset(object, 'x', cell_usable(&cell));
@@ -111,7 +111,7 @@ Test(canary, moves_with_the_end_of_its_block) {
 }
 
 Test(canary, a_block_of_which_nothing_is_known_is_whole) {
-  struct cell cell;
+  struct cell cell = {0};
   uint8_t *object = allocate(100, NULL);
   cr_assert(object_find(object, &cell));
   cr_expect(is_whole(&cell));
@@ -146,7 +146,7 @@ static uintptr_t stripped(uintptr_t word) {
 
 /* At every step of a scan: words of the pattern, and words that end in it. */
 static void expect_no_pointer(bool strip) {
-  struct cell cell;
+  struct cell cell = {0};
   for (size_t i = 0; i < 3000; i++) {
     uint8_t *object = make(1024 + i % 200, &cell);
     memset(object, 0, cell_usable(&cell));
