@@ -2,7 +2,7 @@
 # and for long: as anyone runs them, with leaks injected, and under the condemn oracle. Speaks TAP,
 # and ends with one table of what was seen.
 #
-# RECLAIM_SOAK_SECONDS says how long in all: 300 in make check, 3600 in make soak. A third of it is
+# RECLAIM_SOAK_SECONDS says how long in all: 210 in make check, 3600 in make soak. A third of it is
 # for each phase of PHASES. In all of them three servers (redis, memcached, nginx) run from beginning to
 # end under load.py, which checks every answer, while the batch jobs take turns. The jobs' output must
 # be what it is under plain malloc. Below 20 minutes python has two of four tests to do.
