@@ -129,5 +129,7 @@ FINDS_WITHOUT(fork_child_reset, "", "the fork child hangs")
           SIGNS(__VA_ARGS__));                                                                     \
   }
 
-FINDS_BELIEF(reuse_of_what_is_kept, "free=quarantine", "overlap: ")
+/* Handed out again, or written by another thread to which it was. */
+FINDS_BELIEF(reuse_of_what_is_kept, "free=quarantine",
+             "overlap: ", "freed and kept, was overwritten")
 FINDS_BELIEF(contents_not_zeroed, "zero=on", "zero: ")
