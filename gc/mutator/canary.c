@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/option.h"
+#include "heap/random.h"
 #include "ports/port.h"
 
 enum {
@@ -15,13 +16,12 @@ enum {
 _Static_assert(CANARY_MOST == SET << CHAR_BIT, "an entry is two bytes");
 
 static struct {
-  uint64_t secret[2];
+  struct random_secret secret;
   uint64_t set, clear; /* in each word of the pattern */
 } state;
 
 void canary_start(void) {
-  port_random(state.secret, sizeof state.secret);
-  state.secret[1] |= 1;
+  random_draw(&state.secret);
   state.set = 0x8080808080808080u;
   state.clear = 0;
   if (!options.strip_high_bits) return;
@@ -31,12 +31,9 @@ void canary_start(void) {
   else state.set |= neighbours;
 }
 
-/* The eight bytes at an address divisible by eight. The halves of a product: Lemire, "Fast random
-   integer generation" (2019), uses them so; nobody gets the factors back from some of its bits. */
+/* The eight bytes at an address divisible by eight. */
 static uint64_t pattern(uintptr_t address) {
-  unsigned __int128 product = (unsigned __int128)(address ^ state.secret[0]) * state.secret[1];
-  uint64_t mixed = (uint64_t)(product >> 64) ^ (uint64_t)product;
-  return (mixed | state.set) & ~state.clear;
+  return (random_mix(&state.secret, address) | state.set) & ~state.clear;
 }
 
 /* --- entries -----------------------------------------------------------------------------------
