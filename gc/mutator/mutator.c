@@ -69,6 +69,7 @@ static void wipe_free_cells(struct page *page) {
   }
 }
 
+/* The page from which cells are taken from now on; NULL: none. */
 static struct page *begin_page(struct mutator *mutator, unsigned class, struct page *page) {
   if (page) {
     page_sweep_if_due(page);
@@ -113,19 +114,19 @@ static struct page *next_page(struct mutator *mutator, unsigned class) {
   return begin_page(mutator, class, page);
 }
 
+static bool is_used_and_free(const struct page *page) {
+  return !page->fresh && page_free_cells(page) >= enough_cells(page);
+}
+
 /* The current page has cells that were never handed out. Those of another that were serve first:
    memory is behind them, and in the cache perhaps. */
 static struct page *used_page_first(struct mutator *mutator, unsigned class, struct page *current) {
   struct page *page = mutator->queue[class].head;
-  if (page) {
-    if (page->fresh || page_free_cells(page) < enough_cells(page)) return current;
-  } else if (!atomic_get(&mutator->returned)) {
-    return current;
-  }
+  if (page ? !is_used_and_free(page) : !atomic_get(&mutator->returned)) return current;
   pages_begin();
   pages_drain_returned(mutator);
   page = mutator->queue[class].head;
-  if (page && !page->fresh && page_free_cells(page) >= enough_cells(page)) {
+  if (page && is_used_and_free(page)) {
     pages_dequeue(mutator, class);
     pages_enqueue(mutator, current);
     page->scan = page->skip = 0;

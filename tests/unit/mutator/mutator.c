@@ -96,8 +96,6 @@ Test(mutator, what_an_owner_was_given_to_begin_with_is_not_used_again_by_it) {
   expect_sound();
 }
 
-/* Of its own cells a thread may soon want as many again, and keeps them, although since it became
-   the owner it has made none. */
 Test(mutator, cells_that_were_used_serve_before_fresh_ones) {
   struct mutator *mutator = mutator_adopt();
   unsigned class = size_class_of(1000);
@@ -118,6 +116,8 @@ Test(mutator, cells_that_were_used_serve_before_fresh_ones) {
   expect_sound();
 }
 
+/* Of its own cells a thread may soon want as many again, and keeps them, although since it became
+   the owner it has made none. */
 Test(mutator, who_only_frees_keeps_few_cells_of_others) {
   enum { COUNT = 1000, CLASS = 4, FEW = 32 };
   struct mutator *giver = mutator_adopt(), *freeing = mutator_adopt();
@@ -136,15 +136,15 @@ Test(mutator, who_only_frees_keeps_few_cells_of_others) {
   expect_sound();
 }
 
-Test(mutator, random_takes_and_puts) {
+/* One mutator at random work; each cell holds the number of the slot that has it. */
+static void work(uint64_t seed, int steps) {
   struct mutator *mutator = mutator_adopt();
   enum { SLOTS = 5000 };
   static struct {
     void *cell;
     unsigned class;
   } slots[SLOTS];
-  uint64_t seed = 21;
-  for (int i = 0; i < 300000; i++) {
+  for (int i = 0; i < steps; i++) {
     size_t s = unit_below(&seed, SLOTS);
     if (slots[s].cell) {
       if (*(uintptr_t *)slots[s].cell != s) cr_assert_fail("slot %zu was overwritten", s);
@@ -165,6 +165,8 @@ Test(mutator, random_takes_and_puts) {
   expect_sound();
   expect_all_memory_back();
 }
+
+Test(mutator, random_takes_and_puts) { work(21, 300000); }
 
 /* Four threads, each with a mutator, hand cells to each other through a common table. */
 enum { SHARED = 4000 };
@@ -309,32 +311,4 @@ Test(random_mutator, pages_come_in_no_order) {
   cr_expect(take(mutator, 8));
 }
 
-Test(random_mutator, takes_puts_and_pages_are_sound) {
-  struct mutator *mutator = mutator_adopt();
-  enum { SLOTS = 3000 };
-  static struct {
-    void *cell;
-    unsigned class;
-  } slots[SLOTS];
-  uint64_t seed = 29;
-  for (int i = 0; i < 150000; i++) {
-    size_t s = unit_below(&seed, SLOTS);
-    if (slots[s].cell) {
-      if (*(uintptr_t *)slots[s].cell != s) cr_assert_fail("slot %zu was overwritten", s);
-      if (i % 5) put(mutator, slots[s].class, slots[s].cell);
-      else flush(&slots[s].cell, 1);
-      slots[s].cell = NULL;
-    } else {
-      slots[s].class = 1 + (unsigned)unit_below(&seed, i % 9 ? 12 : CLASS_SMALL_END - 1);
-      slots[s].cell = take(mutator, slots[s].class);
-      *(uintptr_t *)slots[s].cell = s;
-    }
-    if (i % 10000 == 0) mutator_trim(mutator);
-    if (i % 17000 == 0) mutator_flush_buffers(mutator);
-  }
-  for (size_t s = 0; s < SLOTS; s++)
-    if (slots[s].cell) put(mutator, slots[s].class, slots[s].cell);
-  mutator_orphan(mutator);
-  expect_sound();
-  expect_all_memory_back();
-}
+Test(random_mutator, takes_puts_and_pages_are_sound) { work(29, 300000); }
