@@ -90,9 +90,7 @@ COLD bool marker_grow_stack(struct marker *w) {
 static void help(unsigned number);
 
 void mark_begin(const struct mark_words *words, struct port_maps *maps) {
-  /* Page 0 holds nothing. One byte less than where page 1 begins: this variable lies in memory that
-     is scanned, and would keep the first object there with all it points to. */
-  marking.first = heap.base + HEAP_PAGE - 1;
+  marking.first = heap.base + FIRST_OFFSET;
   marking.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE + 1;
   marking.halves = port_halves(marking.first, marking.first + marking.span);
   marking.overflow = false;
@@ -101,12 +99,11 @@ void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   marker_choose_scan(words);
   share_stack();
   unsigned helpers = 0;
-  if (marking.protected_count)
-    marking.ready = 0; /* what it takes to read them is for one at a time */
+  if (marking.protected_count) marking.ready = 0; /* they are read by one at a time */
   for (unsigned i = 0; i <= marking.ready; i++) {
     begin_marker(&markers[i], maps);
-    if (marking.ready && !markers[i].committed && !marker_grow_stack(&markers[i]))
-      break; /* no room for gifts */
+    /* Each needs room for gifts. */
+    if (marking.ready && !markers[i].committed && !marker_grow_stack(&markers[i])) break;
     helpers = i;
   }
   marking.helpers = helpers; /* which the first of them already see */

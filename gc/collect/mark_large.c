@@ -78,8 +78,9 @@ void marker_scan_portion(struct marker *w, object object) {
 
 void marker_scan_large(struct marker *w, object object) {
   uintptr_t address = object_address(object);
-  size_t size = object_page(object)->size;
-  if (UNLIKELY(object_page(object)->barred & BARRED_WHOLE)) return;
+  const struct page *page = object_page(object);
+  size_t size = page->size;
+  if (UNLIKELY(page->barred & BARRED_WHOLE)) return;
   if (size < PRESENCE_FILTER) marker_scan_part(w, address, size);
   else push_parts(w, address, address + size, address + size, PIECE, CLASS_PIECE);
 }

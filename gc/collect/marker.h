@@ -47,13 +47,16 @@ extern HIDDEN struct marker markers[WORKERS_MOST];
    than it says, all zero but `far`. */
 struct shape {
   uint8_t far; /* the second line to fetch */
-  bool small;  /* up to two lines of words, by ... */
-  uint8_t second, third,
-      last;       /* ... four looks: at 0, and at these, some of which may be the same */
-  uint8_t rest;   /* of a cell of more than a line: where its last line of words begins */
-  uint32_t steps; /* fours of it that may end a word, see at_steps; those of the last
-                     line in the upper half */
+  bool small; /* two lines of words at most: the first, or all there is, by four looks: at 0, ... */
+  uint8_t second, third, last; /* ... and at these, some of which may be the same */
+  uint8_t rest;                /* where the last line of a cell of more than one begins; else 0 */
+  uint32_t steps; /* fours that may end a word, see at_steps; of the last line in the upper half */
 };
+
+/* From here on words into the heap count: page 0 holds nothing. One byte less than where page 1
+   begins: `first` lies in memory that is scanned, and would keep the first object there with all it
+   points to. */
+#define FIRST_OFFSET (HEAP_PAGE - 1)
 
 /* What a marking is about; helpers only read it, but for `overflow`. */
 struct marking {
@@ -83,8 +86,7 @@ HIDDEN void marker_overflow(struct marker *w, object object);
 HIDDEN void marker_choose_scan(const struct mark_words *words);
 /* Considers the words in [begin, end), at steps of the stride. */
 HIDDEN void marker_scan(struct marker *w, uintptr_t begin, uintptr_t end);
-/* The same for part of an object, which may be all of it, where not all may be readable or there.
- */
+/* The same for part of an object, or all of it, where not all may be readable or there. */
 HIDDEN void marker_scan_part(struct marker *w, uintptr_t address, size_t size);
 /* A large object: its parts go onto the mark stack. */
 HIDDEN void marker_scan_large(struct marker *w, object object);
@@ -99,7 +101,7 @@ static inline uintptr_t object_address(object object) {
   return heap.base + (object >> 8 << GRANULE_SHIFT);
 }
 static inline struct page *object_page(object object) {
-  return &heap.pages[page_first(object >> 8 >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT))];
+  return &heap.pages[page_first(page_of_granule(object >> 8))];
 }
 
 /* False: no room. */
@@ -126,7 +128,7 @@ static inline void settle(struct marker *w) {
 /* First half: find the cell and ask for its mark word. */
 static inline void consider(struct marker *w, uintptr_t word) {
   uintptr_t offset = word - heap.base;
-  if (LIKELY(offset - (HEAP_PAGE - 1) >= marking.span)) return; /* see mark_begin */
+  if (LIKELY(offset - FIRST_OFFSET >= marking.span)) return;
   uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
   size_t first = page_entry_first(entry);
   unsigned class = page_entry_class(entry);
@@ -158,7 +160,7 @@ static inline void consider_hits(struct marker *w, uintptr_t at, uint32_t hits) 
   for (; hits; hits &= hits - 1) consider(w, load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4));
 }
 
-/* The same for one cell of up to 128 bytes, most of all there are: four looks or eight whatever its
+/* Considers the words of one cell of up to 128 bytes, as most are: four looks or eight whatever its
    size, in place of a loop whose end cannot be foreseen. */
 static inline __attribute__((always_inline)) void scan_small(struct marker *w, uintptr_t at,
                                                              const struct shape *shape) {
