@@ -60,7 +60,8 @@ struct reclaim_stats {
   uint64_t reserved_bytes;   /* made usable so far: an upper bound of resident heap memory */
   uint64_t longest_pause_ns; /* from the first stop signal to the resume */
   uint64_t total_pause_ns;
-  uint64_t bad_frees; /* calls of free and the like with what is no live object */
+  uint64_t bad_frees; /* calls of free and the like with what is no live object, and overflows
+                         that canary=on has found */
 };
 
 /* Fills in *stats. `size` is sizeof(struct reclaim_stats) as the program was compiled: a newer
