@@ -13,8 +13,5 @@ static void prepare(char *block, size_t size) { (void)block, (void)size; }
 static void corrupt(char *block, size_t size) {
   (void)block;
   lose(size);
-  for (int i = 0; i < 5; i++) {
-    wipe_stack();
-    collect();
-  }
+  collect_lost();
 }

@@ -10,10 +10,7 @@ static NOINLINE void hide(int i, size_t size) { hidden[i] = ~(uintptr_t)malloc(s
 static void prepare(char *block, size_t size) {
   (void)block, (void)size;
   for (int i = 0; i < HIDDEN_BLOCKS; i++) hide(i, size);
-  for (int i = 0; i < 5; i++) {
-    wipe_stack();
-    collect();
-  }
+  collect_lost();
 }
 
 static void corrupt(char *block, size_t size) {

@@ -50,6 +50,14 @@ PROGRAM_UNUSED static inline char *opaque(void *pointer) {
   return result;
 }
 
+/* Takes back what no word is left to, and what was freed under quarantine. */
+PROGRAM_UNUSED static void collect_lost(void) {
+  for (int i = 0; i < 5; i++) {
+    wipe_stack();
+    collect();
+  }
+}
+
 /* What prepare does where the bug comes after a free(). */
 PROGRAM_UNUSED static void give_up(char *block, size_t size) {
   (void)size;
