@@ -90,7 +90,7 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
   }
   if (UNLIKELY(thread_instrumented)) count_allocation();
   if (UNLIKELY(options.collect_every_ms)) background_interval();
-  if (pace_cycle_due() && (LIKELY(pace.looked) || cycle_look())) {
+  if (pace_cycle_due() && (LIKELY(pace.looked) || cycle_look()) && !pace_put_off()) {
     if (!cycle_run(CYCLE_GROWTH, false) && pace_overdue()) cycle_wait();
   } else if (UNLIKELY(pace_attention_due())) {
     background_attention();

@@ -117,6 +117,7 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
   struct mark_words words = {
       .stride = options.stride, .slop = options.slop, .strip_high_bits = options.strip_high_bits};
   mark_begin(&words, roots_maps());
+  if (options.free_policy == FREE_QUARANTINE && !options.reclaim) mark_live();
   failure = roots_failure(roots_mark(cycle.spilled, &roots));
   *marked = mark_end();
   roots_close();
@@ -175,7 +176,7 @@ static void run(void *unused) {
   event->limited_by = limit_names[pace.limited_by];
   event->heap = (uint64_t)page_heap_counts.used * HEAP_PAGE;
   cycle.changed_count = 0;
-  size_t filled = page_heap_filled();
+  size_t filled = page_heap_filled(), used = page_heap_used();
   uint64_t begin = port_now();
   event->given_up = stop_failure(world_stop());
   uint64_t stopped = port_now(), marked = stopped, flipped = stopped;
@@ -186,6 +187,7 @@ static void run(void *unused) {
   memset(&reached, 0, sizeof reached);
   if (!event->given_up) {
     uint32_t keys = WITHOUT(unreadable_pages) ? 0 : port_keys_open();
+    pace_begin();
     event->given_up = mark_all(event, &reached);
     if (!WITHOUT(unreadable_pages)) port_keys_restore(keys);
     marked = port_now();
@@ -228,7 +230,10 @@ static void run(void *unused) {
     if (!WITHOUT(idle_threads)) world_visit_parked(has_harvest, harvest);
     mutator_bequeath();
     mutator_ask_to_trim();
-    expect_growth(pace.due_pages + page_heap_unfilled());
+    /* Pages are taken for more than what fills them: as before, it may be. */
+    double loose = (double)used / (double)size_max(filled, 1);
+    expect_growth(
+        size_max(pace.due_pages + page_heap_unfilled(), (size_t)((double)pace.due_pages * loose)));
     page_heap_decay(end);
   }
   cycle.completed = !event->given_up;

@@ -93,7 +93,7 @@ void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   marking.first = heap.base + FIRST_OFFSET;
   marking.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE + 1;
   marking.halves = port_halves(marking.first, marking.first + marking.span);
-  marking.overflow = false;
+  marking.overflow = marking.live = marking.leaves = false;
   marking.protected_count = maps ? maps->protected_count : 0;
   if (maps) marking.protected = maps->protected;
   marker_choose_scan(words);
@@ -154,6 +154,10 @@ static NOINLINE void scan_other(struct marker *w, object object, uint8_t state) 
   uintptr_t address = object_address(object);
   if (class == CLASS_PIECE || class == CLASS_SLICE) {
     marker_scan_portion(w, object);
+    return;
+  }
+  if (class == CLASS_SPAN) {
+    marker_scan_span(w, object);
     return;
   }
   if (state_is_none(state)) return; /* waits in a buffer, or is being made */
@@ -225,7 +229,7 @@ static void drain(struct marker *w) {
 
 static void help(unsigned number) { drain(&markers[number]); }
 
-static NOINLINE void rescan_object(struct marker *w, object object) { scan_object(w, object); }
+NOINLINE void marker_scan_object(struct marker *w, object object) { scan_object(w, object); }
 
 /* Objects that were marked when the stack was full: scan every marked object of their pages. */
 static void rescan_page(struct page *page) {
@@ -234,7 +238,7 @@ static void rescan_page(struct page *page) {
     for (uint64_t bits = page_marked(page)[i]; bits; bits &= bits - 1) {
       uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(bits);
       if (index >= page->cells) break;
-      rescan_object(&markers[0], object_at(page, page_address(page) + index * page->size));
+      marker_scan_object(&markers[0], object_at(page, page_address(page) + index * page->size));
       drain(&markers[0]);
     }
 }

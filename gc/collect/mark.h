@@ -37,6 +37,9 @@ struct mark_words {
 HIDDEN void mark_prepare(unsigned count);
 /* Begins a marking; `maps` filters the pages of large objects, and is open meanwhile. */
 HIDDEN void mark_begin(const struct mark_words *words, struct port_maps *maps);
+/* Marks every object that was not freed, whatever points to it; what they refer to is scanned by
+   mark_drain. Before any word is. */
+HIDDEN void mark_live(void);
 /* From the next marking on, and for good: words are also tried as registers in a jmp_buf, which
    libc stores in a mangled form. Any thread, any context. */
 HIDDEN void mark_demangle(void);

@@ -2,9 +2,9 @@
 #include "collect/marker.h"
 
 static void settle_shapes(void) {
-  for (unsigned class = 0; class <= CLASS_COUNT; class ++) {
+  for (unsigned class = 0; class < CLASSES; class ++) {
     struct shape *shape = &marking.shapes[class];
-    uint32_t size = size_classes[class].size, line = size_min(size, LINE);
+    uint32_t size = class > CLASS_COUNT ? 0 : size_classes[class].size, line = size_min(size, LINE);
     *shape = (struct shape){.far = (uint8_t)size_min(size - 1, LINE)};
     if (!size || size > 2 * LINE || marking.stride < 4 || marking.protected_count) continue;
     shape->small = true;
@@ -76,14 +76,33 @@ static NOINLINE void scan_slowly(struct marker *w, uintptr_t begin, uintptr_t la
   else scan_as(w, begin, last, o->stride, o->strip_high_bits, o->slop, o->demangle);
 }
 
+/* Where all live objects are marked before, nearly every word leads to what is. */
+static inline bool leads_on(uintptr_t word) {
+  uintptr_t offset = word - heap.base;
+  if (offset - FIRST_OFFSET >= marking.span) return false;
+  uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
+  size_t first = page_entry_first(entry);
+  const struct size_class *c = &size_classes[page_entry_class(entry)];
+  uint32_t index = cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, c->reciprocal);
+  return index < c->cells && !(atomic_get(&heap.marked[first][index / 64]) >> index % 64 & 1);
+}
+
+static inline void consider_those(struct marker *w, uintptr_t at, uint32_t hits, bool live) {
+  for (; hits; hits &= hits - 1) {
+    uintptr_t word = load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4);
+    if (!live || UNLIKELY(leads_on(word))) consider(w, word);
+  }
+}
+
 /* [begin, end) at steps of 4 or 8. begin is a multiple of the step. */
-static void scan_plain(struct marker *w, uintptr_t begin, uintptr_t end) {
+static inline __attribute__((always_inline)) void scan_plain(struct marker *w, uintptr_t begin,
+                                                             uintptr_t end, bool live) {
   struct port_halves halves = marking.halves;
   uint32_t mine = 0xfffe; /* the first four bytes end a word that begins below */
   uintptr_t at = begin;
   for (; at + LINE <= end; at += LINE) {
     uint32_t hits = at_steps(port_halves_of_64((const char *)at, halves) & mine);
-    if (hits) consider_hits(w, at, hits);
+    consider_those(w, at, hits, live);
     mine = 0xffff;
   }
   uint32_t hits = 0;
@@ -91,7 +110,7 @@ static void scan_plain(struct marker *w, uintptr_t begin, uintptr_t end) {
   for (; at + 16 <= end; at += 16)
     hits |= port_halves_of_16((const char *)at, halves) << (at - rest) / 4;
   hits = at_steps(hits & mine);
-  if (hits) consider_hits(w, rest, hits);
+  consider_those(w, rest, hits, live);
   if (LIKELY(at == end)) return;
   /* No cell ends so, but a range of the program's may. */
   for (at = size_max(at - 8 + marking.stride, begin); at + 8 <= end; at += marking.stride)
@@ -99,6 +118,8 @@ static void scan_plain(struct marker *w, uintptr_t begin, uintptr_t end) {
 }
 
 void marker_scan(struct marker *w, uintptr_t begin, uintptr_t end) {
-  if (LIKELY(marking.stride >= 4)) scan_plain(w, begin, end);
-  else if (end - begin >= sizeof(uintptr_t)) scan_slowly(w, begin, end - sizeof(uintptr_t));
+  if (LIKELY(marking.stride >= 4)) {
+    if (marking.live) scan_plain(w, begin, end, true);
+    else scan_plain(w, begin, end, false);
+  } else if (end - begin >= sizeof(uintptr_t)) scan_slowly(w, begin, end - sizeof(uintptr_t));
 }

@@ -1,5 +1,5 @@
-/* marker.h: what the parts of marking share (mark.c, mark_scan.c, mark_large.c), and the way of one
-   word from where it was found to the mark stack. */
+/* marker.h: what the parts of marking share (mark.c, mark_scan.c, mark_large.c, mark_live.c), and
+   the way of one word from where it was found to the mark stack. */
 #ifndef RECLAIM_MARKER_H
 #define RECLAIM_MARKER_H
 
@@ -21,9 +21,15 @@ enum {
 /* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
    popped without waiting for two stores to meet in one load. Also a piece or slice of a large
    object, which begins at this granule: an array of pointers must not put all of them on the stack
-   at once, and markers share it. */
+   at once, and markers share it. Or all the live objects of a span. */
 typedef uint64_t object;
-enum { CLASS_PIECE = CLASS_NONE, CLASS_SLICE = CLASS_COUNT, BIT_SHIFT = 58 };
+enum {
+  CLASS_PIECE = CLASS_NONE,
+  CLASS_SLICE = CLASS_COUNT,
+  CLASS_SPAN,
+  CLASSES, /* that a mark stack knows */
+  BIT_SHIFT = 58,
+};
 struct candidate {
   uint64_t *word; /* of the bitmap of marks */
   object object;  /* above BIT_SHIFT: its bit there; no granule has so high a number */
@@ -60,7 +66,7 @@ struct shape {
 
 /* What a marking is about; helpers only read it, but for `overflow`. */
 struct marking {
-  struct shape shapes[CLASS_COUNT + 1];
+  struct shape shapes[CLASSES];
   uintptr_t first, span;     /* the heap in use: addresses from first, span bytes */
   struct port_halves halves; /* the same as a filter */
   unsigned stride;           /* of the plain loop; 0: a word may mean more than it says */
@@ -73,6 +79,8 @@ struct marking {
   bool demangle; /* for good, once the program has switched stacks by longjmp */
   uintptr_t guard;
   bool overflow;
+  bool live;                              /* all that are live were marked before, see mark_live */
+  bool leaves;                            /* and there are some among them */
   const struct port_protected *protected; /* parts of the heap that the program may not write */
   size_t protected_count;
 };
@@ -92,6 +100,10 @@ HIDDEN void marker_scan_part(struct marker *w, uintptr_t address, size_t size);
 HIDDEN void marker_scan_large(struct marker *w, object object);
 /* One of those. */
 HIDDEN void marker_scan_portion(struct marker *w, object object);
+/* The live objects of a span. */
+HIDDEN void marker_scan_span(struct marker *w, object object);
+/* Whatever the mark stack may hold, at once. */
+HIDDEN void marker_scan_object(struct marker *w, object object);
 
 static inline object object_at(const struct page *page, uintptr_t address) {
   return (address - heap.base) >> GRANULE_SHIFT << 8 | page->class;

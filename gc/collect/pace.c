@@ -4,12 +4,13 @@
 #include "base/option.h"
 #include "base/remedy.h"
 #include "mutator/pages.h"
+#include "mutator/quarantine.h"
 #include "ports/port.h"
 
 enum {
   LEAST_STEP = 32 << 20,
-  QUARANTINE_STEP = 8 << 20, /* instead, while cycles take no more than ... */
-  QUARANTINE_PARTS = 16,     /* ... one part in so many of the time */
+  QUARANTINE_STEP = 3 << 20, /* instead, while cycles take no more than ... */
+  QUARANTINE_PARTS = 10,     /* ... one part in so many of the time */
   FIRST_LOOK = 2 << 20,      /* most programs never grow so far, and look at no control group */
   IDLE_STEP = 1 << 20,
   LARGEST_BACK_OFF = 3,
@@ -31,6 +32,8 @@ static struct {
   size_t group_pages; /* what the groups leave to the heap; SIZE_MAX: all it wants */
   size_t group_left;  /* bytes that all who are in the group may take yet */
   size_t step;        /* bytes that the heap was to grow by before this cycle */
+  size_t quarantined; /* bytes that had been when the last cycle began ... */
+  size_t freed;       /* ... and when this one did */
 } state = {.group_pages = SIZE_MAX, .group_left = SIZE_MAX};
 
 /* The kernel counts what all processes of the group use, our heap and its tables among it: so the
@@ -99,10 +102,30 @@ static size_t least_step(void) {
    fast would be marked all the time if it could not grow, and if it grew by as much as others may
    it would be many times as large as without quarantine. So it grows by what lies between, such
    that cycles are no more than a part of the time. */
-static size_t step_in_quarantine(uint64_t now) {
+static size_t step_in_quarantine(uint64_t now, size_t most) {
   uint64_t between = size_max(now - pace.last, 1), wanted = pace.took * QUARANTINE_PARTS;
   uint64_t step = (uint64_t)((double)state.step * (double)wanted / (double)between);
-  return size_max(size_min(step, LEAST_STEP), QUARANTINE_STEP);
+  return size_max(size_min(step, most), QUARANTINE_STEP);
+}
+
+/* Is what was freed all that cycles take back? */
+static bool takes_freed_only(void) {
+  return options.free_policy == FREE_QUARANTINE && !options.reclaim;
+}
+
+bool pace_put_off(void) {
+  if (!takes_freed_only()) return false;
+  size_t due = atomic_get(&pace.due_pages), filled = page_heap_filled();
+  if (pace.due_by_limit || page_heap_used() >= atomic_get(&pace.limit_pages)) return false;
+  size_t freed = atomic_get(&quarantine_bytes) - atomic_get(&state.quarantined);
+  size_t left = state.step - size_min(freed, state.step);
+  if (left < HEAP_PAGE) return false;
+  size_t later = filled + left / HEAP_PAGE;
+  if (later > due)
+    __atomic_compare_exchange_n(&pace.due_pages, &due, later, false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
+  atomic_set(&pace.overdue_pages, later + left / HEAP_PAGE / 4);
+  return true;
 }
 
 void pace_init(void) {
@@ -133,12 +156,14 @@ void pace_look(uint64_t now, void *stack, size_t size) {
   if (!none || now - state.looked_at >= look_again) look(now, stack, size);
 }
 
+void pace_begin(void) { state.freed = atomic_get(&quarantine_bytes); }
+
 void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
+  atomic_set(&state.quarantined, state.freed);
   if (reclaimed + suspect >= live / 100 + 64 * KIB || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
-  size_t least =
-      options.free_policy == FREE_QUARANTINE ? step_in_quarantine(now) : (size_t)LEAST_STEP;
-  size_t step = size_max(live / 100 * options.growth, least);
+  size_t step = size_max(live / 100 * options.growth, LEAST_STEP);
+  if (options.free_policy == FREE_QUARANTINE) step = step_in_quarantine(now, step);
   size_t most = size_max(live, LEAST_STEP << LARGEST_BACK_OFF);
   step = size_max(step, size_min(step << pace.fruitless, most));
   /* Suspects are likely garbage: what they hold is taken off what the heap may grow by, so that

@@ -70,6 +70,11 @@ static inline bool pace_cycle_due(void) {
   return UNLIKELY(page_heap_filled() >= atomic_get(&pace.due_pages)) ||
          UNLIKELY(page_heap_used() >= atomic_get(&pace.limit_pages));
 }
+/* Of a cycle that is due: may it wait, since little that it could take back was freed? Then it is
+   due later. Any thread. */
+HIDDEN bool pace_put_off(void);
+/* A cycle begins: what is quarantined from now on is for the next. World stopped. */
+HIDDEN void pace_begin(void);
 static inline bool pace_overdue(void) {
   return page_heap_filled() >= atomic_get(&pace.overdue_pages);
 }

@@ -9,6 +9,8 @@
    of 64 KiB for each object, took 4.5 times as long. */
 enum { LEAST_EMPTIED = 256 << 10 };
 
+size_t quarantine_bytes;
+
 bool quarantine(const struct cell *cell) {
   uint8_t *state = state_at(cell->address), old = atomic_get(state);
   do {
@@ -22,6 +24,8 @@ bool quarantine(const struct cell *cell) {
     if (UNLIKELY(options.freed == FREED_FAULT) && options.check == CHECK_OFF)
       page_heap_close_large(cell->page);
   }
+  size_t size = cell->page->size;
+  quarantine_count(is_emptied(cell) ? size / EMPTIED_SHARE : size);
   uintptr_t address = cell->address;
   OPAQUE(address); /* up to here a word that a mark finds: the object cannot die under our hands */
   return true;

@@ -9,9 +9,24 @@
 #define RECLAIM_QUARANTINE_H
 
 #include "heap/heap.h"
+#include "mutator/self.h"
 
 /* Of a live object, large or not, whatever else is known of it. False: it is none (any more). */
 HIDDEN bool quarantine(const struct cell *cell);
+
+/* Bytes that were quarantined, since the start; what threads have counted for themselves and not
+   told yet is missing, less than QUARANTINE_TOLD each. */
+enum { QUARANTINE_TOLD = 16 << 10 };
+extern HIDDEN size_t quarantine_bytes;
+
+/* A handler that interrupts this may make it lose count of some, which harms nobody. */
+static inline void quarantine_count(size_t bytes) {
+  if (UNLIKELY(!self.there)) return;
+  self.quarantined += bytes;
+  if (self.quarantined < QUARANTINE_TOLD) return;
+  atomic_add(&quarantine_bytes, self.quarantined);
+  self.quarantined = 0;
+}
 
 /* After that: did its memory go back to the kernel, so that it reads as zeros? */
 static inline bool is_emptied(const struct cell *cell) {
@@ -32,9 +47,13 @@ static inline bool quarantine_fast(const void *pointer) {
   uint8_t *state = state_if_ours(pointer), live = STATE_LIVE;
   if (UNLIKELY(!state)) return false;
   size_t number = page_of_granule(granule_if_aligned(pointer));
-  if (UNLIKELY(page_entry_class(heap.page_first[number]) == CLASS_LARGE)) return false;
-  return __atomic_compare_exchange_n(state, &live, STATE_QUARANTINED, false, __ATOMIC_SEQ_CST,
-                                     __ATOMIC_RELAXED);
+  unsigned class = page_entry_class(heap.page_first[number]);
+  if (UNLIKELY(class == CLASS_LARGE)) return false;
+  if (UNLIKELY(!__atomic_compare_exchange_n(state, &live, STATE_QUARANTINED, false,
+                                            __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)))
+    return false;
+  quarantine_count(size_classes[class].size);
+  return true;
 }
 
 #endif

@@ -18,6 +18,7 @@ struct self {
   struct thread *thread; /* registry record, NULL until the thread is set up */
   uint32_t stops;        /* how often our stop signal ran in this thread */
   uint32_t handlers;     /* how often a handler of the program ran in this thread */
+  size_t quarantined;    /* bytes since it last told of them, see quarantine.h */
   uint32_t level;        /* nesting of handlers that interrupted the allocator */
   bool ended;            /* the thread's last key destructor has run */
   bool there;            /* what is written here stays: the loader has filled this storage */

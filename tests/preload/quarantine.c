@@ -57,7 +57,7 @@ Test(quarantine, lost_when_it_is_freed_at_once, .timeout = 90) {
 
 /* What was never freed stays. */
 Test(quarantine, leaks_are_kept, .timeout = 90) {
-  struct run run = run_program("free=quarantine", 60, "leak", "200", "1", NULL);
+  struct run run = run_program("free=quarantine,collect-every-ms=20", 60, "leak", "200", "1", NULL);
   expect_cycles(&run, 2);
   cr_assert_lt(run.cycles.reclaimed, 1 << 20, "%s", run_describe(&run));
   run_discard(&run);

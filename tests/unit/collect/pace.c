@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "collect/pace.h"
+#include "mutator/quarantine.h"
 
 static const size_t mib = MIB / HEAP_PAGE; /* pages in one */
 static const uint64_t second = 1000000000;
@@ -103,17 +104,89 @@ Test(pace, in_quarantine_a_small_heap_grows_as_cycles_cost) {
   options.free_policy = FREE_QUARANTINE;
   pace_init();
   dear_cycle(1, 1000);
-  expect_due_at(2 + 8);
-  dear_cycle(10, 80); /* an eighth of the time: half as often */
-  expect_due_at(2 + 16);
-  dear_cycle(10, 160);
-  expect_due_at(2 + 16);
-  dear_cycle(10, 20);
+  expect_due_at(2 + 3);
+  dear_cycle(10, 25); /* four tenths of the time: a quarter as often */
+  expect_due_at(2 + 12);
+  dear_cycle(10, 100);
+  expect_due_at(2 + 12);
+  dear_cycle(10, 50);
+  expect_due_at(2 + 24);
+  dear_cycle(10, 10);
   expect_due_at(2 + 32);
   dear_cycle(10, 10);
   expect_due_at(2 + 32);
-  dear_cycle(10, 640);
-  expect_due_at(2 + 8);
+  dear_cycle(10, 2000);
+  expect_due_at(2 + 3);
+}
+
+Test(pace, in_quarantine_a_large_heap_grows_as_cycles_cost_and_by_no_more_than_others) {
+  options.free_policy = FREE_QUARANTINE;
+  pace_init();
+  pace.took = second / 10;
+  for (int i = 0; i < 10; i++) {
+    pace.last = 7 * second - second / 2;
+    cycle(210, 200, 100);
+  }
+  cr_expect(!due_at(409 * mib));
+  cr_expect(due_at(411 * mib));
+  pace.last = 5 * second;
+  cycle(210, 200, 100);
+  expect_due_at(210 + 100);
+}
+
+static void freed(size_t mebibytes) { quarantine_bytes += mebibytes * MIB; }
+
+Test(pace, in_quarantine_a_cycle_waits_until_enough_is_freed) {
+  options.free_policy = FREE_QUARANTINE;
+  options.reclaim = false;
+  pace_init();
+  cr_expect(!due_at(102 * mib), "but groups are looked for");
+  cr_assert(due_at(103 * mib));
+  cr_expect(pace_put_off(), "nothing was freed");
+  expect_due_at(106);
+  freed(2);
+  cr_expect(pace_put_off(), "of three MiB one is missing");
+  expect_due_at(107);
+  freed(1);
+  cr_expect(!pace_put_off());
+  cr_expect(due_at(107 * mib));
+  pace_begin();
+  freed(1); /* beside the sweep */
+  cycle(104, 100, 3);
+  cr_assert(due_at(200 * mib));
+  cr_expect(pace_put_off(), "what was freed before is done with");
+  freed(400);
+  cr_expect(!pace_put_off());
+}
+
+Test(pace, what_was_freed_before_a_cycle_that_is_given_up_counts_for_the_next) {
+  options.free_policy = FREE_QUARANTINE;
+  options.reclaim = false;
+  pace_init();
+  cr_expect(!due_at(102 * mib), "but groups are looked for");
+  freed(8);
+  pace_begin();
+  pace_skipped(second);
+  cr_assert(due_at(200 * mib));
+  cr_expect(!pace_put_off());
+}
+
+Test(pace, a_cycle_is_not_put_off_where_more_than_the_freed_may_come_back_or_the_limit_is_near) {
+  options.free_policy = FREE_QUARANTINE;
+  options.reclaim = true;
+  pace_init();
+  cr_expect(!due_at(102 * mib), "but groups are looked for");
+  cr_assert(due_at(200 * mib));
+  cr_expect(!pace_put_off());
+  options.free_policy = FREE_IGNORE;
+  cr_expect(!pace_put_off());
+  options.free_policy = FREE_QUARANTINE;
+  options.reclaim = false;
+  limit_to(210);
+  pace_look(7 * second, stack, sizeof stack);
+  cycle(200, 100, 3);
+  cr_assert(due_at(209 * mib));
+  cr_expect(!pace_put_off());
 }
 
 Test(pace, fruitless_cycles_become_rarer_up_to_eight_times) {

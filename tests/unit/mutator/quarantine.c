@@ -53,6 +53,26 @@ Test(quarantine, what_is_no_plain_object_takes_the_long_way) {
   cr_expect_eq(state_of(object), STATE_QUARANTINED, "and is pinned no more");
 }
 
+Test(quarantine, what_is_quarantined_is_counted_in_bytes) {
+  enum { COUNT = 3000 };
+  static void *objects[COUNT];
+  for (int i = 0; i < COUNT; i++) objects[i] = make(i % 3 ? 100 : 1000);
+  size_t before = quarantine_bytes, untold = self.quarantined, bytes = 0;
+  for (int i = 0; i < COUNT; i++) {
+    cr_assert(i % 2 ? quarantine_slowly(objects[i]) : quarantine_fast(objects[i]));
+    cr_assert(!quarantine_fast(objects[i]), "and it is counted once");
+    struct cell cell = {0};
+    cr_assert(cell_of((uintptr_t)objects[i], &cell));
+    bytes += cell.page->size;
+  }
+  cr_expect_eq(quarantine_bytes + self.quarantined - before - untold, bytes);
+  cr_expect_lt(self.quarantined, QUARANTINE_TOLD);
+  before = quarantine_bytes + self.quarantined;
+  cr_assert(quarantine_slowly(make(16 << 20)));
+  size_t large = quarantine_bytes + self.quarantined - before;
+  cr_expect(large >= 1 << 20 && large < 2 << 20, "its memory is back: a sixteenth");
+}
+
 static size_t resident(const void *begin, size_t size) {
   unsigned char present[1 << 12];
   cr_assert(size / KERNEL_PAGE <= sizeof present);
