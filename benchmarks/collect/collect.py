@@ -95,8 +95,9 @@ def collectors_of(given, program):
     markers = [int(m) for m in given.markers.split(",")]
     ours = os.path.join(os.path.abspath(given.build), ".libs", "libreclaim.so")
     found = [Collector("reclaim", m, ours, given.options) for m in markers]
-    found += [Collector("reclaim", m, ours, ",".join(filter(None, [given.options, "stride=8"])))
-              for m in markers]
+    for more in ("stride=8", "free=quarantine"):
+        found += [Collector("reclaim", m, ours, ",".join(filter(None, [given.options, more])))
+                  for m in markers]
     for entry in given.library:
         name, _, path = entry.partition("=")
         found += [Collector(name, m, os.path.abspath(path), given.options) for m in markers]
@@ -146,7 +147,7 @@ def print_marks(given, shapes, collectors, times, objects):
         print(f"{shape}: {WHAT[shape]}, {objects[shape]} objects")
         for c in collectors:
             values = times[shape, c.title]
-            line = f"  {c.title:<24} {spread(values)}"
+            line = f"  {c.title:<27} {spread(values)}"
             line += f" {statistics.median(values) * 1e6 / objects[shape]:10.1f} ns"
             base = times.get((shape, f"{BASE} {c.markers}"))
             if base and c.library:
@@ -200,7 +201,7 @@ def print_pauses(chosen, pauses):
     for mib in sorted({mib for mib, _ in pauses}):
         for c in (c for c in chosen if (mib, c.title) in pauses):
             values = pauses[mib, c.title]
-            print(f"{mib:6}  {c.title:<24} {len(values):4} {percentile(values, .5):9.1f} "
+            print(f"{mib:6}  {c.title:<27} {len(values):4} {percentile(values, .5):9.1f} "
                   f"{percentile(values, .99):9.1f} {max(values):9.1f}")
 
 
@@ -324,9 +325,9 @@ def print_scaling(shapes, blocks):
             print(f"{name:<10} {markers:7}" + "".join(f"{factor:9.2f}" for factor in factors))
 
 
-def scaling_of(shapes, collectors, times):
+def scaling_of(given, shapes, collectors, times):
     """{name: [[markers, how many times as fast as one, shape by shape]]}"""
-    plain = [c for c in collectors if "stride" not in c.options]
+    plain = [c for c in collectors if c.options in ("", given.options)]
     blocks = {}
     for one in (c for c in plain if c.markers == 1):
         same = sorted((c for c in plain if c.name == one.name), key=lambda c: c.markers)
@@ -383,7 +384,7 @@ def main():
         writer.writerow(["shape", "collector", "mib", "round", "took_ms", "paused_ms", "objects"])
         shapes, times, objects = measure_marks(given, program, collectors, writer)
         print_marks(given, shapes, collectors, times, objects)
-        scaling = scaling_of(shapes, collectors, times) if shapes else {}
+        scaling = scaling_of(given, shapes, collectors, times) if shapes else {}
         if scaling:
             print_scaling(shapes, scaling)
         sys.stdout.flush()

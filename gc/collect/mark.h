@@ -7,6 +7,10 @@
    the object and its state byte are fetched. No recursion; an object that does not fit on the
    mark stack sets a flag on its page, and such pages are scanned again until none is left.
 
+   Where nothing is taken back but what the program freed, all that it did not free is marked
+   beforehand and searched from one end of the heap to the other (mark_live.c): memory is read in
+   order, and nearly every word leads to what is marked.
+
    Runs in the collecting thread while the world is stopped, and in its helpers: each has a stack
    and rings of its own, and half of what waits on one's stack goes to those who have run out.
    Calls are the collecting thread's alone. */

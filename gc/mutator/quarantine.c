@@ -11,18 +11,23 @@ enum { LEAST_EMPTIED = 256 << 10 };
 
 size_t quarantine_bytes;
 
+/* A condemned object's contents are looked at again. */
+static bool closes(void) { return options.freed == FREED_FAULT && options.check == CHECK_OFF; }
+
+static bool is_emptied_by_free(const struct page *page) {
+  return page->class == CLASS_LARGE && (page->size >= LEAST_EMPTIED || UNLIKELY(closes()));
+}
+
 bool quarantine(const struct cell *cell) {
   uint8_t *state = state_at(cell->address), old = atomic_get(state);
   do {
     if (!(old & STATE_LIVE)) return false;
   } while (!__atomic_compare_exchange_n(state, &old, STATE_QUARANTINED, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_RELAXED));
-  if (cell->page->class == CLASS_LARGE && cell->page->size >= LEAST_EMPTIED) {
+  if (is_emptied_by_free(cell->page)) {
     if (UNLIKELY(heap.pads != NULL)) canary_forget(cell->address, cell->page->size);
     page_heap_empty_large(cell->page);
-    /* A condemned object's contents are looked at again. */
-    if (UNLIKELY(options.freed == FREED_FAULT) && options.check == CHECK_OFF)
-      page_heap_close_large(cell->page);
+    if (UNLIKELY(closes())) page_heap_close_large(cell->page);
   }
   size_t size = cell->page->size;
   quarantine_count(is_emptied(cell) ? size / EMPTIED_SHARE : size);

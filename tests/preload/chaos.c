@@ -42,6 +42,9 @@ Test(chaos, reclaiming, .timeout = 1200) { chaos("collect-every-ms=1", "1", NULL
 Test(chaos, condemn, .timeout = 1200) { chaos("collect-every-ms=1,check=condemn", "2", "grows"); }
 Test(chaos, poison, .timeout = 1200) { chaos("collect-every-ms=1,check=poison", "3", NULL); }
 Test(chaos, helpers, .timeout = 1200) { chaos("collect-every-ms=1,markers=4", "6", NULL); }
+Test(chaos, quarantine, .timeout = 1200) {
+  chaos("collect-every-ms=1,free=quarantine,markers=4", "9", NULL);
+}
 Test(chaos, baseline, .timeout = 1200) { chaos("collect-every-ms=1,kernel=baseline", "4", NULL); }
 
 Test(chaos, hardened, .timeout = 1200) {

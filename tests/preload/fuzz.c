@@ -14,7 +14,7 @@
 
 ONE_TEST_AT_A_TIME
 
-#define OPERATIONS 125000ull /* of one mode, and there are eight */
+#define OPERATIONS 125000ull /* of each mode */
 
 struct figures {
   unsigned long long operations, dropped, kept, collections, reclaimed;
@@ -71,6 +71,7 @@ MODE(trust_zero, "zero=on,collect-every=500,limit=32M", 2001, 1)
 MODE(trust_injector, "drop-free=20,collect-every=500,kernel=baseline", 3001, 1)
 MODE(ignore, "free=ignore,collect-every=1000", 4001, 1)
 MODE(quarantine, "free=quarantine,reclaim=on,collect-every-ms=5", 5001, 1)
+MODE(quarantine_keeping, "free=quarantine,collect-every-ms=2,markers=4", 12001, 1)
 MODE(poison, "check=poison,free=quarantine,collect-every=1000", 7001, 1)
 MODE(canary, "canary=on,collect-every=500", 8001, 1)
 MODE(canary_quarantine, "canary=on,free=quarantine,reclaim=on,collect-every-ms=5", 9001, 1)

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "mutator/quarantine.h"
 
@@ -98,6 +99,33 @@ Test(quarantine, large_objects_give_their_memory_back_at_once) {
   bool zero = false;
   uint8_t *again = (uint8_t *)page_address(page_heap_large(3000000, GRANULE, &zero));
   for (size_t b = 0; zero && b < 3000000; b += 999) cr_assert_eq(again[b], 0);
+}
+
+static bool is_readable(const void *at) {
+  int ends[2];
+  cr_assert_eq(pipe(ends), 0);
+  bool readable = write(ends[1], at, 1) == 1;
+  close(ends[0]);
+  close(ends[1]);
+  return readable;
+}
+
+Test(quarantine, where_freed_blocks_are_to_fault_all_large_ones_do) {
+  static const size_t sizes[] = {33000, 68000, 200000, 300000};
+  options.freed = FREED_FAULT;
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    char *before = make(sizes[s]), *object = make(sizes[s]), *behind = make(sizes[s]);
+    cr_assert(quarantine_slowly(object));
+    for (size_t b = 0; b < sizes[s]; b += 1000) cr_assert(!is_readable(object + b), "%zu", b);
+    cr_expect(is_readable(before + sizes[s] - 1) && is_readable(behind));
+  }
+  char *small = make(32000);
+  cr_assert(quarantine_slowly(small));
+  cr_expect(is_readable(small));
+  options.check = CHECK_POISON;
+  char *object = make(100000);
+  cr_assert(quarantine_slowly(object));
+  cr_expect(is_readable(object), "a collection looks at its contents");
 }
 
 /* --- of two threads that free a block at once, one is told --------------------------------------
