@@ -84,8 +84,8 @@ static NOINLINE void *make(size_t alignment, size_t size, bool *zero, uintptr_t 
     errno = ENOMEM;
     return NULL;
   }
-  if (UNLIKELY(!size) && alignment == GRANULE) {
-    void *object = zero_size_make();
+  if (UNLIKELY(!size)) {
+    void *object = zero_size_make(alignment);
     if (object) return object;
   }
   if (UNLIKELY(thread_instrumented)) count_allocation();
@@ -355,7 +355,7 @@ static FAST NOINLINE void *make_aligned(size_t alignment, size_t size, uintptr_t
   }
   size_t power = GRANULE;
   if (alignment > GRANULE) power = (size_t)1 << (64 - __builtin_clzll(alignment - 1));
-  void *object = allocate_aligned_fast(power, size);
+  void *object = size || !zero_size.size ? allocate_aligned_fast(power, size) : NULL;
   return LIKELY(object != NULL) ? object : make(power, size, NULL, caller);
 }
 

@@ -30,10 +30,11 @@ static bool turn(size_t number, bool live) {
   return !(old & bit) == live;
 }
 
-void *zero_size_make(void) {
-  if (!zero_size.size) return NULL;
+void *zero_size_make(size_t alignment) {
+  if (!zero_size.size || alignment > KERNEL_PAGE) return NULL;
+  uint64_t step = alignment / GRANULE; /* what lies between is left out */
   for (int i = 0; i < LOOKS; i++) {
-    uint64_t number = atomic_add(&state.next, 1);
+    uint64_t number = round_up(atomic_add(&state.next, 2 * step - 1), step);
     if (number >= ZERO_SIZE_BLOCKS && options.free_policy != FREE_TRUST) return NULL;
     number %= ZERO_SIZE_BLOCKS;
     if (turn(number, true)) return (void *)(zero_size.begin + number * GRANULE);

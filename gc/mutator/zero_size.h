@@ -26,8 +26,8 @@ static inline bool zero_size_holds(const void *pointer) {
   return (uintptr_t)pointer - zero_size.begin < zero_size.size;
 }
 
-/* NULL: there is none left. */
-HIDDEN void *zero_size_make(void);
+/* Of an alignment of 16 at least. NULL: there is none left, or none so aligned (up to 4096). */
+HIDDEN void *zero_size_make(size_t alignment);
 /* For such an address: is there a block? */
 HIDDEN bool zero_size_is_live(const void *pointer);
 /* False: there was none. Of several callers one is told that there was. */
