@@ -230,8 +230,8 @@ static void run(void *unused) {
     if (!WITHOUT(idle_threads)) world_visit_parked(has_harvest, harvest);
     mutator_bequeath();
     mutator_ask_to_trim();
-    /* Pages are taken for more than what fills them: as before, it may be. */
-    double loose = (double)used / (double)size_max(filled, 1);
+    /* Large objects leave up to half of their pages unfilled; as before, it may be. */
+    double loose = (double)size_min(used, 2 * filled) / (double)size_max(filled, 1);
     expect_growth(
         size_max(pace.due_pages + page_heap_unfilled(), (size_t)((double)pace.due_pages * loose)));
     page_heap_decay(end);

@@ -32,6 +32,7 @@ static struct {
   size_t group_pages; /* what the groups leave to the heap; SIZE_MAX: all it wants */
   size_t group_left;  /* bytes that all who are in the group may take yet */
   size_t step;        /* bytes that the heap was to grow by before this cycle */
+  size_t latest;      /* heap pages filled at which a cycle is put off no more */
   size_t quarantined; /* bytes that had been when the last cycle began ... */
   size_t freed;       /* ... and when this one did */
 } state = {.group_pages = SIZE_MAX, .group_left = SIZE_MAX};
@@ -117,20 +118,23 @@ bool pace_put_off(void) {
   if (!takes_freed_only()) return false;
   size_t due = atomic_get(&pace.due_pages), filled = page_heap_filled();
   if (pace.due_by_limit || page_heap_used() >= atomic_get(&pace.limit_pages)) return false;
-  size_t freed = atomic_get(&quarantine_bytes) - atomic_get(&state.quarantined);
-  size_t left = state.step - size_min(freed, state.step);
-  if (left < HEAP_PAGE) return false;
-  size_t later = filled + left / HEAP_PAGE;
-  if (later > due)
-    __atomic_compare_exchange_n(&pace.due_pages, &due, later, false, __ATOMIC_RELAXED,
-                                __ATOMIC_RELAXED);
-  atomic_set(&pace.overdue_pages, later + left / HEAP_PAGE / 4);
+  size_t latest = atomic_get(&state.latest);
+  if (filled >= latest) return false;
+  size_t before = atomic_get_acquire(&state.quarantined);
+  size_t freed = atomic_get(&quarantine_bytes) - before;
+  size_t left = (state.step - size_min(freed, state.step)) / HEAP_PAGE;
+  if (!left) return false;
+  size_t later = size_min(filled + left, latest);
+  if (later > due && __atomic_compare_exchange_n(&pace.due_pages, &due, later, false,
+                                                 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    atomic_set(&pace.overdue_pages, later + left / 4);
   return true;
 }
 
 void pace_init(void) {
   pace.fruitless = 0;
   state.filled = page_heap_filled();
+  state.latest = state.filled + LEAST_STEP / HEAP_PAGE;
   set(least_step(), MIB, state.filled);
 }
 
@@ -159,13 +163,18 @@ void pace_look(uint64_t now, void *stack, size_t size) {
 void pace_begin(void) { state.freed = atomic_get(&quarantine_bytes); }
 
 void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint64_t now) {
-  atomic_set(&state.quarantined, state.freed);
-  if (reclaimed + suspect >= live / 100 + 64 * KIB || WITHOUT(back_off)) pace.fruitless = 0;
+  size_t freed = state.freed - state.quarantined; /* since the last cycle began */
+  atomic_set_release(&state.quarantined, state.freed);
+  bool worth = reclaimed + suspect >= live / 100 + 64 * KIB;
+  if (takes_freed_only() && freed) worth |= reclaimed >= freed / 2;
+  if (worth || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
-  size_t step = size_max(live / 100 * options.growth, LEAST_STEP);
-  if (options.free_policy == FREE_QUARANTINE) step = step_in_quarantine(now, step);
+  size_t usual = size_max(live / 100 * options.growth, LEAST_STEP), step = usual;
+  if (options.free_policy == FREE_QUARANTINE) step = step_in_quarantine(now, usual);
   size_t most = size_max(live, LEAST_STEP << LARGEST_BACK_OFF);
   step = size_max(step, size_min(step << pace.fruitless, most));
+  usual = size_max(usual, size_min(usual << pace.fruitless, most));
+  atomic_set(&state.latest, left + usual / HEAP_PAGE);
   /* Suspects are likely garbage: what they hold is taken off what the heap may grow by, so that
      confirmation costs collections rather than memory, four times as many at most. */
   set(size_max(step - size_min(step, suspect), step / 4), size_max(live / 16, MIB), left);

@@ -8,10 +8,10 @@
    for the first: what a cycle takes back are mostly cells in pages of which others live, so their
    number hardly falls, and garbage as large as all those holes would come on top of each step.
 
-   Under free=quarantine a cycle takes back what was freed since the last one, and what the heap grows
-   by beside that is live: a cycle that is due waits until as much was freed as the heap was to grow
-   by. That is 3 MiB, or as much more, up to what it would be otherwise, as keeps cycles to a tenth of
-   the time.
+   Under free=quarantine a cycle takes back what was freed since the last one, and what the heap
+   grows by beside that is live: a cycle that is due waits until as much was freed as the heap was
+   to grow by. That is 3 MiB, or as much more, up to what it would be otherwise, as keeps cycles to
+   a tenth of the time. It waits no longer than a cycle would without quarantine.
 
    Cycles that reclaim nothing double the step up to eight times; not beyond what is live, if that
    is more than 256 MiB: a program that builds up much and then makes garbage would hold as much of

@@ -14,8 +14,8 @@
 /* Of a live object, large or not, whatever else is known of it. False: it is none (any more). */
 HIDDEN bool quarantine(const struct cell *cell);
 
-/* Bytes that were quarantined, since the start; what threads have counted for themselves and not
-   told yet is missing, less than QUARANTINE_TOLD each. */
+/* Bytes that were quarantined, since the start; what threads that have not ended have counted for
+   themselves and not told yet is missing, less than QUARANTINE_TOLD each. */
 enum { QUARANTINE_TOLD = 16 << 10 };
 extern HIDDEN size_t quarantine_bytes;
 
@@ -23,7 +23,7 @@ extern HIDDEN size_t quarantine_bytes;
 static inline void quarantine_count(size_t bytes) {
   if (UNLIKELY(!self.there)) return;
   self.quarantined += bytes;
-  if (self.quarantined < QUARANTINE_TOLD) return;
+  if (self.quarantined < QUARANTINE_TOLD && !self.ended) return;
   atomic_add(&quarantine_bytes, self.quarantined);
   self.quarantined = 0;
 }

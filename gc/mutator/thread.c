@@ -3,6 +3,7 @@
 
 #include "base/lock.h"
 #include "mutator/orphans.h"
+#include "mutator/quarantine.h"
 #include "ports/port.h"
 
 static struct {
@@ -132,6 +133,7 @@ static void give_up(struct thread *thread) {
 void thread_detach(void) {
   struct thread *thread = self.thread;
   self.ended = true;
+  quarantine_count(0); /* tells the rest */
   if (!thread) return;
   use(NULL);
   self.thread = NULL;

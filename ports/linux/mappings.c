@@ -186,6 +186,9 @@ static bool visit_copies(struct port_maps *maps, const struct mapping *mapping, 
     }
     maps->visit(maps->context, (uintptr_t)maps->copy, (uintptr_t)maps->copy + (size_t)got, begin);
     begin += (size_t)got;
+    /* A word may lie across the end of what was copied. */
+    if (begin < end && (size_t)got > sizeof(uintptr_t) && !WITHOUT(words_across))
+      begin -= sizeof(uintptr_t);
   }
   return true;
 }
@@ -221,11 +224,14 @@ static long scan_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
   long count = SYSTEM_CALL(SYS_ioctl, maps->pagemap, PAGE_SCAN, &scan);
   if (count < 0) return count;
   *stopped = scan.walk_end;
+  long ranges = 0;
   for (long i = 0; i < count; i++) { /* three words a region become two a range, in place */
     struct page_region region = regions[i];
-    maps->ranges[i] = (struct port_range){region.begin, region.end};
+    struct port_range *last = ranges ? &maps->ranges[ranges - 1] : NULL;
+    if (last && last->end == region.begin) last->end = region.end; /* of pages that are swapped */
+    else maps->ranges[ranges++] = (struct port_range){region.begin, region.end};
   }
-  return count;
+  return ranges;
 }
 
 /* Reservations have many pages and next to none that hold anything. */
@@ -236,19 +242,21 @@ static bool any_holds(const uint64_t entries[AT_ONCE]) {
   return (any & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
 }
 
-/* The same by reading the pagemap, or by mincore, a window at a time. */
+/* The same by reading the pagemap, or by mincore, a window at a time. The last page of a window is
+   the first of the next, too: a word may lie across its end. */
 static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
                        uintptr_t *stopped) {
   if (maps->scan_works) return scan_pages(maps, begin, end, files, stopped);
-  size_t pages = size_min((end - begin) / KERNEL_PAGE, maps->copy_size / 8);
-  *stopped = begin + pages * KERNEL_PAGE;
+  size_t all = (end - begin) / KERNEL_PAGE, pages = size_min(all, maps->copy_size / 8);
+  uintptr_t window_end = begin + pages * KERNEL_PAGE;
+  *stopped = window_end - (pages < all && pages > 1 && !WITHOUT(words_across) ? KERNEL_PAGE : 0);
   uint64_t *entries = (uint64_t *)maps->copy;
   unsigned char *resident = (unsigned char *)maps->copy;
   if (maps->pagemap >= 0) {
     long got = SYSTEM_CALL(SYS_pread64, maps->pagemap, entries, pages * 8, begin / KERNEL_PAGE * 8);
     if (got != (long)pages * 8) return -EIO;
   } else if (maps->swapped) { /* everything may be there: read it all */
-    maps->ranges[0] = (struct port_range){begin, *stopped};
+    maps->ranges[0] = (struct port_range){begin, window_end};
     return 1;
   } else if (SYSTEM_CALL(SYS_mincore, begin, pages * KERNEL_PAGE, resident) != 0) {
     return -EIO;

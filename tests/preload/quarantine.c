@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 static void hold(const char *how, const char *size, const char *options) {
@@ -52,6 +53,41 @@ Test(quarantine, lost_when_it_is_freed_at_once, .timeout = 90) {
   struct command command = {.argv = {"dangling", "free", "40"}, .options = "", .seconds = 60};
   struct run run = run_command(&command);
   cr_assert_eq(run.status >> 8, 1, "%s", run_describe(&run));
+  run_discard(&run);
+}
+
+/* The program closes pages of live blocks: those beside them keep what they point to, and
+   collections are completed. */
+static void keep_beside_closed_pages(const char *size, const char *closed, const char *more) {
+  char options[100];
+  snprintf(options, sizeof options, "free=quarantine%s", more);
+  struct command command = {
+      .argv = {"closed_neighbours", size, closed}, .options = options, .seconds = 60};
+  struct run run = run_command(&command);
+  expect_success(&run);
+  expect_cycles(&run, 5);
+  expect_few_skipped(&run, 10);
+  run_discard(&run);
+}
+Test(quarantine, beside_closed_pages, .timeout = 90) {
+  keep_beside_closed_pages("12000", "4096", "");
+  keep_beside_closed_pages("12000", "0", "");
+}
+Test(quarantine, beside_closed_pages_of_runs_that_end_within_a_page, .timeout = 90) {
+  keep_beside_closed_pages("10000", "4096", ",markers=4");
+  keep_beside_closed_pages("14000", "8192", ",kernel=baseline");
+}
+Test(quarantine, beside_closed_pages_of_large_ones, .timeout = 90) {
+  keep_beside_closed_pages("40000", "4096", "");
+}
+
+/* What ends with a thread counts for the next collection. */
+Test(quarantine, short_threads, .timeout = 90) {
+  struct run run =
+      run_program("free=quarantine,idle=0", 60, "short_threads", "20000", "14000", NULL);
+  expect_success(&run);
+  expect_cycles(&run, 20);
+  cr_assert_lt(run.peak_kib, 64 << 10, "%s", run_describe(&run));
   run_discard(&run);
 }
 

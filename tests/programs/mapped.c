@@ -4,6 +4,7 @@
    sparse        a terabyte of which one page was touched: nothing more is touched by a collection
    closed, keys  pages that the program itself may not read: PROT_NONE, a protection key
    closed-block  a page of an allocated block, as a guard or with pointers in it
+   closed-across  closed pages with pointers at no multiple of 8, across every 64 KiB
    shared        shared memory: anonymous, memfd, System V
    missing       a range that waits for userfaultfd: touching it would wait for ever
    lazily-freed  pages given to MADV_FREE
@@ -95,6 +96,35 @@ static void closed_block(void) {
     for (int i = 0; i < SIZES; i++) free(((void **)(block + PAGE))[i]);
     free(block);
   }
+}
+
+/* Closed memory is read in copies of so many bytes, or of a part of that. */
+enum { COPY = 64 * 1024 };
+
+static void across(char *area, size_t size) {
+  void *slots[SIZES];
+  memset(area, 0, size);
+  store_blocks(slots);
+  for (int i = 0; i < SIZES; i++)
+    memcpy(area + (size_t)(i + 1) * COPY - 4, &slots[i], sizeof slots[i]);
+  memset(slots, 0, sizeof slots);
+  wipe_stack();
+  CHECK(mprotect(area, size, PROT_NONE) == 0);
+  collect_often();
+  CHECK(mprotect(area, size, OPEN) == 0);
+  for (int i = 0; i < SIZES; i++)
+    memcpy(&slots[i], area + (size_t)(i + 1) * COPY - 4, sizeof slots[i]);
+  verify_blocks(slots);
+  for (int i = 0; i < SIZES; i++) free(slots[i]);
+}
+
+static void closed_across(void) {
+  static const size_t size = (SIZES + 2) * (size_t)COPY;
+  across(map(size, OWN), size);
+  static char *block; /* stays where it can be found while it is closed */
+  block = aligned_alloc(COPY, size);
+  CHECK(block != NULL);
+  across(block, size);
 }
 
 static void shared(void) {
@@ -199,6 +229,7 @@ static const struct root_case cases[] = {
     {"closed", closed},
     {"keys", keys},
     {"closed-block", closed_block},
+    {"closed-across", closed_across},
     {"shared", shared},
     {"missing", missing},
     {"lazily-freed", lazily_freed},

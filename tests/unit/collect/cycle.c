@@ -1,6 +1,8 @@
 /* cycle.c: whole cycles in this process, and what holds them off. */
 #include "tests/unit/collect/collector.h"
 
+#include "mutator/quarantine.h"
+
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -126,6 +128,40 @@ Test(cycle, quarantined_objects_return_when_no_pointer_is_left) {
   }
   cr_expect(gone >= COUNT * 99 / 100, "%d", gone);
   cr_expect_eq(stay, COUNT);
+}
+
+/* A block that nobody points to, and its word to a freed one. */
+static void try_what_a_lost_block_holds(bool reclaim, int expected) {
+  options.free_policy = FREE_QUARANTINE;
+  options.reclaim = reclaim;
+  make_objects(100);
+  int stay = 0;
+  static uintptr_t hidden[COUNT];
+  for (int i = 0; i < COUNT; i++) {
+    void *freed = allocate(200, NULL);
+    *(void **)~dropped[i] = freed;
+    hidden[i] = ~(uintptr_t)freed;
+    *state_at((uintptr_t)freed) = STATE_QUARANTINED;
+  }
+  cr_expect(collect());
+  for (int i = 0; i < COUNT; i++) stay += *state_at(~hidden[i]) == STATE_QUARANTINED;
+  cr_expect(abs(stay - expected) <= COUNT / 100, "%d", stay);
+}
+
+Test(cycle, what_was_not_freed_keeps_what_was_without_a_pointer_to_itself) {
+  try_what_a_lost_block_holds(false, COUNT);
+}
+
+Test(cycle, unless_it_is_taken_back_too) { try_what_a_lost_block_holds(true, 0); }
+
+Test(cycle, one_takes_back_what_was_freed_and_the_next_can_wait) {
+  options.free_policy = FREE_QUARANTINE;
+  options.reclaim = false;
+  pace_init();
+  quarantine_bytes += 100 * MIB;
+  cr_expect(!pace_put_off());
+  cr_expect(collect());
+  cr_expect(pace_put_off());
 }
 
 /* --- when none may run ------------------------------------------------------------------------ */

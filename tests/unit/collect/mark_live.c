@@ -4,6 +4,8 @@
 
 #include "mutator/quarantine.h"
 
+enum { CELLS = 5000 };
+
 TestSuite(mark_live, .init = start_marking, .timeout = 60);
 
 static struct mark_counts mark_live_by(unsigned markers, unsigned stride, const void *root) {
@@ -19,7 +21,7 @@ static struct mark_counts mark_live_by(unsigned markers, unsigned stride, const 
   return counts;
 }
 
-/* The same by one thread and with helpers, at each stride. */
+/* The same by one thread and with helpers, at strides of 8, 4 and 2. */
 static struct mark_counts mark_living(const void *root) {
   struct mark_counts first = mark_live_by(1, 8, root);
   size_t all = heap.top * sizeof *heap.marked;
@@ -78,6 +80,35 @@ Test(mark_live, what_was_freed_stays_while_a_word_points_to_it) {
       cr_assert(!is_marked(freed), "word %zu of %zu bytes", w, sizes[s]);
     }
     cr_expect(is_marked(before) && is_marked(behind));
+  }
+}
+
+/* Spans that are full to their last cell, of live objects and others in random order: each holds
+   the only pointer to a block of its own. */
+Test(mark_live, what_a_full_page_holds_counts_where_it_is_live) {
+  static void **holders[CELLS], *freed[CELLS];
+  uint64_t random = 1;
+  for (size_t s = 0; sizes[s] < 32768; s++) {
+    size_t count = size_min(CELLS, (1 << 20) / sizes[s] + 70);
+    for (size_t i = 0; i < count; i++) {
+      holders[i] = make(sizes[s]);
+      freed[i] = quarantined(make(100));
+      random = random * 6364136223846793005 + 1442695040888963407;
+      holders[i][(random >> 40) % (sizes[s] / 8)] = freed[i];
+    }
+    for (unsigned round = 0; round < 6; round++) { /* more live ones in each, and then none but */
+      for (size_t i = 0; i < count; i++) {
+        static const uint8_t others[] = {STATE_NONE, STATE_QUARANTINED, STATE_LIVE | STATE_LEAF};
+        random = random * 6364136223846793005 + 1442695040888963407;
+        bool live = (random >> 33) % 6 <= round;
+        *state_at((uintptr_t)holders[i]) = live ? STATE_LIVE : others[(random >> 40) % 3];
+      }
+      mark_live_by(round % 2 ? MARKERS : 1, round % 3 ? 4 : 8, NULL);
+      for (size_t i = 0; i < count; i++)
+        cr_assert_eq(is_marked(freed[i]), *state_at((uintptr_t)holders[i]) == STATE_LIVE,
+                     "%zu of %zu bytes in round %u", i, sizes[s], round);
+    }
+    for (size_t i = 0; i < count; i++) *state_at((uintptr_t)holders[i]) = STATE_NONE;
   }
 }
 

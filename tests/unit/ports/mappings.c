@@ -271,6 +271,35 @@ Test(mappings, little_working_memory_is_enough) {
   }
 }
 
+static bool seen[AREA / 4]; /* a word at each multiple of four */
+static void note_words(void *context, uintptr_t begin, uintptr_t end, uintptr_t origin) {
+  (void)context;
+  for (uintptr_t at = origin; at + 8 <= origin + (end - begin); at += 4)
+    if (at - (uintptr_t)area < AREA) seen[(at - (uintptr_t)area) / 4] = true;
+}
+
+Test(mappings, no_word_is_cut_in_two) {
+  make_area();
+  map(0, PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  for (int page = 0; page < PAGES; page++) write_page(page);
+  enum { CLOSED = PAGES / 2 };
+  mprotect(area + CLOSED * 4096, (PAGES - CLOSED) * 4096, PROT_NONE);
+  static const size_t copies[] = {sizeof copy, 20000, 4096, 64};
+  for (enum way way = SCAN; way < WAYS; way++)
+    for (size_t c = 0; c < sizeof copies / sizeof *copies; c++) {
+      struct port_maps maps = make_maps(way);
+      maps.copy_size = copies[c];
+      maps.visit = note_words;
+      memset(seen, 0, sizeof seen);
+      open_maps(&maps, way);
+      cr_expect_eq(port_maps_visit(&maps), PORT_MAPS_OK);
+      port_maps_close(&maps);
+      for (size_t w = 0; w + 1 < AREA / 4; w++)
+        if (!seen[w] && w * 4 + 4 != CLOSED * 4096) /* across two mappings */
+          cr_assert_fail("%s, copies of %zu: word at %zu", way_names[way], copies[c], w * 4);
+    }
+}
+
 Test(mappings, what_is_excluded_is_not_visited) {
   make_area();
   map(0, PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);

@@ -1,0 +1,28 @@
+/* short_threads.c: threads come and go, and each frees a little: short_threads THREADS BYTES. Under
+   free=quarantine what they freed adds up all the same. */
+#include "program.h"
+
+#include <pthread.h>
+
+static size_t bytes;
+
+static void *make_and_free(void *unused) {
+  for (size_t done = 0; done < bytes; done += 1000) {
+    char *block = malloc(990);
+    CHECK(block);
+    memset(block, 0x11, 990);
+    free(block);
+  }
+  return unused;
+}
+
+int main(int count, char **arguments) {
+  if (count != 3) return 2;
+  bytes = strtoul(arguments[2], NULL, 0);
+  for (unsigned long left = strtoul(arguments[1], NULL, 0); left; left--) {
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, make_and_free, NULL) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+  }
+  return 0;
+}
