@@ -14,16 +14,20 @@ static void scan_present(void *marker, uintptr_t begin, uintptr_t end) {
   marker_scan(marker, begin, end);
 }
 
-static COLD bool is_closed(uintptr_t begin, uintptr_t end) {
-  for (size_t i = 0; i < marking.protected_count; i++)
-    if (!marking.protected[i].readable && marking.protected[i].begin < end &&
-        begin < marking.protected[i].end)
-      return true;
+COLD bool marker_is_closed(uintptr_t begin, uintptr_t end) {
+  size_t low = 0, high = marking.protected_count; /* in the order of addresses */
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (marking.protected[middle].end <= begin) low = middle + 1;
+    else high = middle;
+  }
+  for (; low < marking.protected_count && marking.protected[low].begin < end; low++)
+    if (!marking.protected[low].readable) return true;
   return false;
 }
 
 void marker_scan_part(struct marker *w, uintptr_t address, size_t size) {
-  if (UNLIKELY(marking.protected_count) && is_closed(address, address + size)) {
+  if (UNLIKELY(marking.protected_count) && marker_is_closed(address, address + size)) {
     uintptr_t begin = round_down(address, KERNEL_PAGE);
     uintptr_t end = round_up(address + size, KERNEL_PAGE); /* neighbours: kept for nothing */
     if (!port_present_copies(&w->large, begin, end, scan_present, w)) w->failed = true;
@@ -67,7 +71,7 @@ void marker_scan_portion(struct marker *w, object object) {
     return;
   }
   end = size_min(at + PIECE + KERNEL_PAGE, end);
-  if (WITHOUT(large_presence) || (UNLIKELY(marking.protected_count) && is_closed(at, end))) {
+  if (WITHOUT(large_presence) || (UNLIKELY(marking.protected_count) && marker_is_closed(at, end))) {
     marker_scan_part(w, at, end - at);
     return;
   }

@@ -39,9 +39,10 @@ static void mark_page(struct page *page) {
 /* Live objects side by side, none of them a leaf. */
 static void scan_run(struct marker *w, const struct page *page, unsigned first, unsigned count) {
   uintptr_t begin = page_address(page) + first * page->size;
-  if (LIKELY(!marking.protected_count)) marker_scan(w, begin, begin + count * page->size);
+  uintptr_t end = begin + count * page->size;
+  if (LIKELY(!marking.protected_count) || !marker_is_closed(begin, end)) marker_scan(w, begin, end);
   else /* one at a time: a closed page is not the affair of those beside it */
-    for (; count; count--, begin += page->size) marker_scan_part(w, begin, page->size);
+    for (; begin < end; begin += page->size) marker_scan_part(w, begin, page->size);
 }
 
 /* Which of these cells may hold pointers. */

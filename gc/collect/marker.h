@@ -94,6 +94,8 @@ HIDDEN void marker_overflow(struct marker *w, object object);
 HIDDEN void marker_choose_scan(const struct mark_words *words);
 /* Considers the words in [begin, end), at steps of the stride. */
 HIDDEN void marker_scan(struct marker *w, uintptr_t begin, uintptr_t end);
+/* Is any of that closed to the program? */
+HIDDEN bool marker_is_closed(uintptr_t begin, uintptr_t end);
 /* The same for part of an object, or all of it, where not all may be readable or there. */
 HIDDEN void marker_scan_part(struct marker *w, uintptr_t address, size_t size);
 /* A large object: its parts go onto the mark stack. */

@@ -127,7 +127,7 @@ bool pace_put_off(void) {
   size_t later = size_min(filled + left, latest);
   if (later > due && __atomic_compare_exchange_n(&pace.due_pages, &due, later, false,
                                                  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-    atomic_set(&pace.overdue_pages, later + left / 4);
+    atomic_set(&pace.overdue_pages, later + state.step / HEAP_PAGE / 4);
   return true;
 }
 

@@ -49,9 +49,11 @@ static inline size_t page_heap_filled(void) {
   return (atomic_get(&page_heap_counts.cell_bytes) + large) / HEAP_PAGE;
 }
 
-/* Bytes of a large object that count as filled: from now on, and so far. */
+/* Bytes of a large object that count as filled: from now on, and so far. A page at least, or a
+   program that makes and frees them would never seem to grow. */
 static inline void page_heap_note_large(size_t now, size_t before) {
-  atomic_add(&page_heap_counts.large, now / KERNEL_PAGE - before / KERNEL_PAGE);
+  size_t more = round_up(now, KERNEL_PAGE) - round_up(before, KERNEL_PAGE);
+  atomic_add(&page_heap_counts.large, (ptrdiff_t)more / (ptrdiff_t)KERNEL_PAGE);
 }
 
 /* Heap pages' worth of free cells in pages that are taken. */

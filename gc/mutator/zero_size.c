@@ -8,16 +8,17 @@ enum { LOOKS = 64 /* for an address that is free, one after the other */ };
 
 struct zero_size zero_size;
 
+enum { PLAIN, ALIGNED, PARTS }; /* of all addresses: of so many each */
 static struct {
-  uint64_t *live; /* a bit an address */
-  uint64_t next;  /* ever asked for */
+  uint64_t *live;       /* a bit an address */
+  uint64_t next[PARTS]; /* ever asked for */
 } state;
 
 void zero_size_start(void) {
-  state.next = 0;
+  state.next[PLAIN] = state.next[ALIGNED] = 0;
   zero_size.size = 0;
-  size_t size = ZERO_SIZE_BLOCKS * GRANULE;
-  state.live = heap_metadata(ZERO_SIZE_BLOCKS / 8);
+  size_t size = PARTS * ZERO_SIZE_BLOCKS * GRANULE;
+  state.live = heap_metadata(PARTS * ZERO_SIZE_BLOCKS / 8);
   void *begin = state.live ? heap_metadata_reserve(size) : NULL;
   if (begin) zero_size = (struct zero_size){(uintptr_t)begin, size};
 }
@@ -32,11 +33,12 @@ static bool turn(size_t number, bool live) {
 
 void *zero_size_make(size_t alignment) {
   if (!zero_size.size || alignment > KERNEL_PAGE) return NULL;
-  uint64_t step = alignment / GRANULE; /* what lies between is left out */
+  unsigned part = alignment > GRANULE ? ALIGNED : PLAIN;
+  uint64_t step = size_max(alignment, GRANULE) / GRANULE; /* what lies between is left out */
   for (int i = 0; i < LOOKS; i++) {
-    uint64_t number = round_up(atomic_add(&state.next, 2 * step - 1), step);
+    uint64_t number = round_up(atomic_add(&state.next[part], step), step);
     if (number >= ZERO_SIZE_BLOCKS && options.free_policy != FREE_TRUST) return NULL;
-    number %= ZERO_SIZE_BLOCKS;
+    number = part * ZERO_SIZE_BLOCKS + number % ZERO_SIZE_BLOCKS;
     if (turn(number, true)) return (void *)(zero_size.begin + number * GRANULE);
   }
   return NULL;

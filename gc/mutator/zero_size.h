@@ -10,7 +10,7 @@
 
 #include "base/base.h"
 
-enum { ZERO_SIZE_BLOCKS = 1 << 18 }; /* at a time; above that there are none */
+enum { ZERO_SIZE_BLOCKS = 1 << 18 }; /* at a time, and addresses for the aligned ones; no more */
 
 /* After heap_init, before the first block. Without room for them there are none. */
 HIDDEN void zero_size_start(void);

@@ -231,6 +231,9 @@ static long scan_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
     if (last && last->end == region.begin) last->end = region.end; /* of pages that are swapped */
     else maps->ranges[ranges++] = (struct port_range){region.begin, region.end};
   }
+  /* No room for more: what comes next may go on where the last ends. */
+  bool cut = ranges && *stopped < end && maps->ranges[ranges - 1].end == *stopped;
+  if (cut && *stopped - KERNEL_PAGE > begin && !WITHOUT(words_across)) *stopped -= KERNEL_PAGE;
   return ranges;
 }
 

@@ -137,6 +137,16 @@ Test(freed, large_blocks_fault, .timeout = 60) {
   faults("free=quarantine,freed=fault,reclaim=on", "write_after_free", "large");
 }
 
+/* They make a collection due, however little of them is left. */
+Test(freed, blocks_that_fault_come_again, .timeout = 60) {
+  struct run run = run_program("free=quarantine,freed=fault,idle=0", 60, "short_threads", "2",
+                               "200000000", "40000", NULL);
+  expect_success(&run);
+  expect_cycles(&run, 3);
+  cr_assert_lt(run.peak_kib, 100 << 10, "%s", run_describe(&run));
+  run_discard(&run);
+}
+
 Test(freed, others_do_not, .timeout = 60) {
   tells("free=quarantine,freed=fault", "dangling_read", "page", 0, "", "");
   tells("free=quarantine", "dangling_read", "large", 0, "", "");

@@ -7,7 +7,7 @@
 #include <malloc.h>
 #include <sys/mman.h>
 
-enum { BLOCKS = 2100, FREED = 500, CHURN = 300000 };
+enum { BLOCKS = 2100, FREED = 500, CHURN = 400000 };
 
 static char *blocks[BLOCKS];
 static uintptr_t hidden[BLOCKS]; /* complements of what was freed */

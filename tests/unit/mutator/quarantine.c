@@ -119,6 +119,10 @@ Test(quarantine, where_freed_blocks_are_to_fault_all_large_ones_do) {
     for (size_t b = 0; b < sizes[s]; b += 1000) cr_assert(!is_readable(object + b), "%zu", b);
     cr_expect(is_readable(before + sizes[s] - 1) && is_readable(behind));
   }
+  size_t filled = page_heap_filled();
+  for (int i = 0; i < 3000; i++) cr_assert(quarantine_slowly(make(40000)));
+  cr_expect_gt(page_heap_filled(), filled + 3000 * KERNEL_PAGE / HEAP_PAGE / 2,
+               "or no cycle comes");
   char *small = make(32000);
   cr_assert(quarantine_slowly(small));
   cr_expect(is_readable(small));

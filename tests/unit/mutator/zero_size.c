@@ -51,6 +51,17 @@ Test(zero_size, as_aligned_as_was_asked) {
   cr_expect_null(zero_size_make(8192));
 }
 
+/* Addresses that are left out between the aligned ones are none of the others'. */
+Test(zero_size, aligned_ones_come_to_an_end_of_their_own) {
+  options.free_policy = FREE_QUARANTINE;
+  unsigned count = 0;
+  for (char *block; (block = zero_size_make(4096)); count++)
+    cr_assert((uintptr_t)block % 4096 == 0 && zero_size_holds(block));
+  cr_expect_eq(count, ZERO_SIZE_BLOCKS / (4096 / GRANULE));
+  for (int i = 0; i < ZERO_SIZE_BLOCKS; i++)
+    if (!zero_size_make(GRANULE)) cr_assert_fail("after %d", i);
+}
+
 /* An address comes again as late as can be. */
 Test(zero_size, all_others_are_handed_out_before_one_comes_again) {
   void *first = zero_size_make(GRANULE);
