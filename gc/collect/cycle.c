@@ -148,10 +148,10 @@ static bool has_harvest(const struct thread *thread) {
 }
 
 /* Whom marking is shared with is settled before the world is stopped. */
-static void prepare(size_t filled) {
-  unsigned markers = options.markers          ? options.markers
-                     : filled >= LEAST_SHARED ? MARKERS_DEFAULT
-                                              : 1;
+static void prepare(size_t to_search) {
+  unsigned markers = options.markers             ? options.markers
+                     : to_search >= LEAST_SHARED ? MARKERS_DEFAULT
+                                                 : 1;
   if (markers > 1 && !permit_helpers(cycle.stack, STACK_SIZE)) markers = 1;
   if (markers > 1 && !options.markers)
     markers = (unsigned)size_min(markers, port_processors(&port_groups_of_system));
@@ -161,6 +161,14 @@ static void prepare(size_t filled) {
 /* A program that grew into this cycle will grow into the next; of others nothing is known. */
 static void expect_growth(size_t pages) {
   page_heap_expect(cycle.reason == CYCLE_GROWTH ? pages : 0);
+}
+
+/* Where nothing serves again but by a cycle, a program that grew into this one uses all that it has
+   freed before the next. If it does not, a cycle of an idle program gives that back. */
+static void expect_use(void) {
+  bool used = cycle.reason == CYCLE_GROWTH && options.free_policy != FREE_TRUST;
+  atomic_set(&mutator_keeps_holes, used);
+  atomic_set(&mutator_pages_emptied, used);
 }
 
 /* On the cycle's own stack. */
@@ -226,7 +234,7 @@ static void run(void *unused) {
   else pace_done(left, event->live, swept.dead_bytes, swept.suspect_bytes, end);
   event->next = (uint64_t)pace.due_pages * HEAP_PAGE;
   if (!event->given_up) { /* else a thread that is held may hold their locks */
-    atomic_set(&mutator_pages_emptied, false);
+    expect_use();
     if (!WITHOUT(idle_threads)) world_visit_parked(has_harvest, harvest);
     mutator_bequeath();
     mutator_ask_to_trim();
@@ -279,7 +287,7 @@ bool cycle_run(enum cycle_reason reason, bool wait) {
   }
   port_signals_block_all();
   pace_look(port_now(), cycle.stack, STACK_SIZE);
-  prepare(page_heap_filled());
+  prepare(page_heap_filled() - pace_freed_pages());
   cycle.reason = reason;
   port_call_on_stack(run, NULL, cycle.stack + STACK_SIZE, &cycle.spilled);
   bool completed = cycle.completed;

@@ -9,9 +9,10 @@
 
 enum {
   LEAST_STEP = 32 << 20,
-  QUARANTINE_STEP = 3 << 20, /* instead, while cycles take no more than ... */
-  QUARANTINE_PARTS = 10,     /* ... one part in so many of the time */
-  FIRST_LOOK = 2 << 20,      /* most programs never grow so far, and look at no control group */
+  QUARANTINE_STEP = 3 << 20,  /* instead, while cycles take no more than ... */
+  QUARANTINE_MOST = 16 << 20, /* or what is usual of what is live: no step is longer */
+  QUARANTINE_PARTS = 10,      /* ... one part in so many of the time */
+  FIRST_LOOK = 2 << 20,       /* most programs never grow so far, and look at no control group */
   IDLE_STEP = 1 << 20,
   LARGEST_BACK_OFF = 3,
   EMPTIED_PARTS = 50,
@@ -102,11 +103,13 @@ static size_t least_step(void) {
 /* All that is freed under quarantine takes a cycle to serve again: a small heap that is used up
    fast would be marked all the time if it could not grow, and if it grew by as much as others may
    it would be many times as large as without quarantine. So it grows by what lies between, such
-   that cycles are no more than a part of the time. */
+   that cycles are no more than a part of the time; half the way at once, and by no more than half,
+   since one cycle's time says little. */
 static size_t step_in_quarantine(uint64_t now, size_t most) {
   uint64_t between = size_max(now - pace.last, 1), wanted = pace.took * QUARANTINE_PARTS;
-  uint64_t step = (uint64_t)((double)state.step * (double)wanted / (double)between);
-  return size_max(size_min(step, most), QUARANTINE_STEP);
+  double ideal = (double)state.step * (double)wanted / (double)between;
+  size_t step = state.step / 2 + (size_t)size_min((uint64_t)ideal, 2 * state.step) / 2;
+  return size_max(size_min(size_max(step, state.step / 4 * 3), most), QUARANTINE_STEP);
 }
 
 /* Is what was freed all that cycles take back? */
@@ -114,15 +117,20 @@ static bool takes_freed_only(void) {
   return options.free_policy == FREE_QUARANTINE && !options.reclaim;
 }
 
+static size_t freed_since(void) {
+  size_t before = atomic_get_acquire(&state.quarantined);
+  return atomic_get(&quarantine_bytes) - before;
+}
+
+size_t pace_freed_pages(void) { return size_min(freed_since() / HEAP_PAGE, page_heap_filled()); }
+
 bool pace_put_off(void) {
   if (!takes_freed_only()) return false;
   size_t due = atomic_get(&pace.due_pages), filled = page_heap_filled();
   if (pace.due_by_limit || page_heap_used() >= atomic_get(&pace.limit_pages)) return false;
   size_t latest = atomic_get(&state.latest);
   if (filled >= latest) return false;
-  size_t before = atomic_get_acquire(&state.quarantined);
-  size_t freed = atomic_get(&quarantine_bytes) - before;
-  size_t left = (state.step - size_min(freed, state.step)) / HEAP_PAGE;
+  size_t left = (state.step - size_min(freed_since(), state.step)) / HEAP_PAGE;
   if (!left) return false;
   size_t later = size_min(filled + left, latest);
   if (later > due && __atomic_compare_exchange_n(&pace.due_pages, &due, later, false,
@@ -170,7 +178,8 @@ void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint6
   if (worth || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
   size_t usual = size_max(live / 100 * options.growth, LEAST_STEP), step = usual;
-  if (options.free_policy == FREE_QUARANTINE) step = step_in_quarantine(now, usual);
+  if (options.free_policy == FREE_QUARANTINE)
+    step = step_in_quarantine(now, size_max(live / 100 * options.growth, QUARANTINE_MOST));
   size_t most = size_max(live, LEAST_STEP << LARGEST_BACK_OFF);
   step = size_max(step, size_min(step << pace.fruitless, most));
   usual = size_max(usual, size_min(usual << pace.fruitless, most));

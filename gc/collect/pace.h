@@ -10,8 +10,8 @@
 
    Under free=quarantine a cycle takes back what was freed since the last one, and what the heap
    grows by beside that is live: a cycle that is due waits until as much was freed as the heap was
-   to grow by. That is 3 MiB, or as much more, up to what it would be otherwise, as keeps cycles to
-   a tenth of the time. It waits no longer than a cycle would without quarantine.
+   to grow by. That is 3 MiB, or as much more, up to 16 MiB or `growth` per cent of what is live, as
+   keeps cycles to a tenth of the time. It waits no longer than a cycle would without quarantine.
 
    Cycles that reclaim nothing double the step up to eight times; not beyond what is live, if that
    is more than 256 MiB: a program that builds up much and then makes garbage would hold as much of
@@ -78,6 +78,8 @@ static inline bool pace_cycle_due(void) {
 /* Of a cycle that is due: may it wait, since little that it could take back was freed? Then it is
    due later. Any thread. */
 HIDDEN bool pace_put_off(void);
+/* Heap pages' worth of what was freed for the next cycle to take back, of those that are filled. */
+HIDDEN size_t pace_freed_pages(void);
 /* A cycle begins: what is quarantined from now on is for the next. World stopped. */
 HIDDEN void pace_begin(void);
 static inline bool pace_overdue(void) {

@@ -14,7 +14,7 @@ enum {
 };
 
 void (*mutator_sweep_page)(struct page *page);
-bool mutator_pages_emptied;
+bool mutator_pages_emptied, mutator_keeps_holes;
 
 void mutator_page_freed(struct page *page) {
   if (!__atomic_load_n(&page->full, __ATOMIC_SEQ_CST)) return;
@@ -182,7 +182,7 @@ static void trim_sparse(struct mutator *mutator, unsigned class) {
       *link = page->next;
       page_heap_release_span(page);
     } else {
-      purge_holes(page, free);
+      if (!atomic_get(&mutator_keeps_holes)) purge_holes(page, free);
       link = &page->next;
     }
   }
@@ -205,7 +205,7 @@ static void trim_queue(struct mutator *mutator, unsigned class) {
     if (free == page->cells) {
       page_heap_release_span(page);
     } else {
-      purge_holes(page, free);
+      if (!atomic_get(&mutator_keeps_holes)) purge_holes(page, free);
       push_sparse(mutator, page);
     }
   }

@@ -22,6 +22,9 @@ HIDDEN void mutator_flush_buffers(struct mutator *mutator);
 HIDDEN void mutator_page_freed(struct page *page);
 /* Much was freed in pages that stay in use, perhaps other threads'. Reset by whoever sees to it. */
 extern HIDDEN bool mutator_pages_emptied;
+/* The cells that a collection freed will be used before the next one: trimming leaves the memory
+   behind them where it is. */
+extern HIDDEN bool mutator_keeps_holes;
 
 /* How a refill prepares a page that waits for its sweep; set by collect/ at start. */
 extern HIDDEN void (*mutator_sweep_page)(struct page *page);

@@ -1,6 +1,7 @@
 /* cycle.c: whole cycles in this process, and what holds them off. */
 #include "tests/unit/collect/collector.h"
 
+#include "mutator/pages.h"
 #include "mutator/quarantine.h"
 
 #include <signal.h>
@@ -160,8 +161,14 @@ Test(cycle, one_takes_back_what_was_freed_and_the_next_can_wait) {
   pace_init();
   quarantine_bytes += 100 * MIB;
   cr_expect(!pace_put_off());
-  cr_expect(collect());
+  cr_expect(cycle_run(CYCLE_GROWTH, true));
   cr_expect(pace_put_off());
+  cr_expect(mutator_keeps_holes && mutator_pages_emptied, "what it freed will be used");
+  cr_expect(cycle_run(CYCLE_IDLE, true));
+  cr_expect(!mutator_keeps_holes, "or will not");
+  options.free_policy = FREE_TRUST;
+  cr_expect(cycle_run(CYCLE_GROWTH, true));
+  cr_expect(!mutator_keeps_holes);
 }
 
 /* --- when none may run ------------------------------------------------------------------------ */

@@ -95,27 +95,30 @@ static void dear_cycle(unsigned took, unsigned between) {
   cycle(2, 1, 1);
 }
 
-static void expect_due_at(size_t mebibytes) {
-  cr_expect(!due_at(mebibytes * mib - 1), "%zu MiB", mebibytes);
-  cr_expect(due_at(mebibytes * mib), "%zu MiB", mebibytes);
+static void expect_due_at_pages(size_t pages) {
+  cr_expect(!due_at(pages - 1), "%zu", pages);
+  cr_expect(due_at(pages), "%zu", pages);
 }
+static void expect_due_at(size_t mebibytes) { expect_due_at_pages(mebibytes * mib); }
 
 Test(pace, in_quarantine_a_small_heap_grows_as_cycles_cost) {
   options.free_policy = FREE_QUARANTINE;
   pace_init();
   dear_cycle(1, 1000);
   expect_due_at(2 + 3);
-  dear_cycle(10, 25); /* four tenths of the time: a quarter as often */
-  expect_due_at(2 + 12);
+  dear_cycle(10, 25); /* four tenths of the time: half as much again, whatever it would take */
+  expect_due_at_pages(2 * mib + 72);
   dear_cycle(10, 100);
-  expect_due_at(2 + 12);
-  dear_cycle(10, 50);
-  expect_due_at(2 + 24);
+  expect_due_at_pages(2 * mib + 72);
+  dear_cycle(15, 100); /* half the way to half as much again */
+  expect_due_at_pages(2 * mib + 90);
+  for (int i = 0; i < 10; i++) dear_cycle(10, 10);
+  expect_due_at(2 + 16);
   dear_cycle(10, 10);
-  expect_due_at(2 + 32);
-  dear_cycle(10, 10);
-  expect_due_at(2 + 32);
+  expect_due_at(2 + 16);
   dear_cycle(10, 2000);
+  expect_due_at(2 + 12);
+  for (int i = 0; i < 10; i++) dear_cycle(10, 2000);
   expect_due_at(2 + 3);
 }
 
@@ -123,7 +126,7 @@ Test(pace, in_quarantine_a_large_heap_grows_as_cycles_cost_and_by_no_more_than_o
   options.free_policy = FREE_QUARANTINE;
   pace_init();
   pace.took = second / 10;
-  for (int i = 0; i < 10; i++) {
+  for (int i = 0; i < 20; i++) {
     pace.last = 7 * second - second / 2;
     cycle(210, 200, 100);
   }
@@ -131,7 +134,8 @@ Test(pace, in_quarantine_a_large_heap_grows_as_cycles_cost_and_by_no_more_than_o
   cr_expect(due_at(411 * mib));
   pace.last = 5 * second;
   cycle(210, 200, 100);
-  expect_due_at(210 + 100);
+  cr_expect(!due_at(359 * mib), "three quarters of it");
+  cr_expect(due_at(361 * mib));
 }
 
 static void freed(size_t mebibytes) { quarantine_bytes += mebibytes * MIB; }

@@ -145,6 +145,23 @@ Test(pages, trimming_gives_the_free_parts_of_nearly_empty_pages_back) {
   free(cells);
 }
 
+Test(pages, trimming_leaves_free_parts_where_they_will_be_used_again) {
+  struct mutator *mutator = mutator_adopt();
+  const unsigned class = size_class_of(1000);
+  const size_t count = size_classes[class].cells * 8u;
+  for (size_t i = 0; i < count; i++) cells[i] = take(mutator, class);
+  for (size_t i = 0; i < count; i++)
+    if (i % 8) put(mutator, class, cells[i]);
+  mutator_flush_buffers(mutator);
+  mutator_keeps_holes = true;
+  mutator_trim(mutator);
+  cr_expect_eq(page_heap_counts.holes, 0);
+  mutator_keeps_holes = false; /* it was not to be */
+  mutator_trim(mutator);
+  cr_expect_gt(page_heap_counts.holes, 0);
+  expect_sound();
+}
+
 Test(pages, trimming_again_gives_back_what_has_become_free_since) {
   struct mutator *mutator = mutator_adopt();
   const unsigned class = size_class_of(1000);
