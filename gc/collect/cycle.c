@@ -163,6 +163,15 @@ static void expect_growth(size_t pages) {
   page_heap_expect(cycle.reason == CYCLE_GROWTH ? pages : 0);
 }
 
+/* Heap pages in use when the next cycle is due; there were `used` when `filled` were filled. */
+static size_t expected_pages(size_t used, size_t filled) {
+  size_t pages = pace.due_pages + page_heap_unfilled();
+  if (options.free_policy == FREE_TRUST) return pages;
+  /* Large objects leave up to half of their pages unfilled; as before, it may be. */
+  double loose = (double)size_min(used, 2 * filled) / (double)size_max(filled, 1);
+  return size_max(pages, (size_t)((double)pace.due_pages * loose));
+}
+
 /* Where nothing serves again but by a cycle, a program that grew into this one uses all that it has
    freed before the next. If it does not, a cycle of an idle program gives that back. */
 static void expect_use(void) {
@@ -238,10 +247,7 @@ static void run(void *unused) {
     if (!WITHOUT(idle_threads)) world_visit_parked(has_harvest, harvest);
     mutator_bequeath();
     mutator_ask_to_trim();
-    /* Large objects leave up to half of their pages unfilled; as before, it may be. */
-    double loose = (double)size_min(used, 2 * filled) / (double)size_max(filled, 1);
-    expect_growth(
-        size_max(pace.due_pages + page_heap_unfilled(), (size_t)((double)pace.due_pages * loose)));
+    expect_growth(expected_pages(used, filled));
     page_heap_decay(end);
   }
   cycle.completed = !event->given_up;
