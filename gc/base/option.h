@@ -62,6 +62,11 @@ struct option_description {
 
 extern HIDDEN struct options options;
 
+/* Is nothing taken back but what the program freed? */
+static inline bool options_keep_unfreed(void) {
+  return options.free_policy == FREE_QUARANTINE && !options.reclaim;
+}
+
 HIDDEN void options_default(struct options *o);
 
 /* Reads "name=value,name=value" over what `o` holds already; the last of two equal names wins.

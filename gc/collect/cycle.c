@@ -117,7 +117,7 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
   struct mark_words words = {
       .stride = options.stride, .slop = options.slop, .strip_high_bits = options.strip_high_bits};
   mark_begin(&words, roots_maps());
-  if (options.free_policy == FREE_QUARANTINE && !options.reclaim) mark_live();
+  if (options_keep_unfreed()) mark_live();
   failure = roots_failure(roots_mark(cycle.spilled, &roots));
   *marked = mark_end();
   roots_close();

@@ -10,8 +10,8 @@
 enum {
   LEAST_STEP = 32 << 20,
   QUARANTINE_STEP = 3 << 20,  /* instead, while cycles take no more than ... */
-  QUARANTINE_MOST = 16 << 20, /* or what is usual of what is live: no step is longer */
-  QUARANTINE_PARTS = 10,      /* ... one part in so many of the time */
+  QUARANTINE_PARTS = 10,      /* ... one part in so many of the time; else more, ... */
+  QUARANTINE_MOST = 16 << 20, /* ... up to this or the usual share of what is live */
   FIRST_LOOK = 2 << 20,       /* most programs never grow so far, and look at no control group */
   IDLE_STEP = 1 << 20,
   LARGEST_BACK_OFF = 3,
@@ -69,7 +69,7 @@ static size_t within(size_t from, size_t least) {
 /* `step`: bytes to grow by before the next cycle, from so many heap pages; `least`: the same where
    the limit is near. */
 static void set(size_t step, size_t least, size_t from) {
-  state.step = step;
+  atomic_set(&state.step, step);
   size_t filled = page_heap_filled(), used = page_heap_used(), grown = step / HEAP_PAGE;
   size_t due = size_max(from + grown, filled + grown / 4), overdue = due + grown / 4;
   size_t limit = SIZE_MAX;
@@ -112,11 +112,6 @@ static size_t step_in_quarantine(uint64_t now, size_t most) {
   return size_max(size_min(size_max(step, state.step / 4 * 3), most), QUARANTINE_STEP);
 }
 
-/* Is what was freed all that cycles take back? */
-static bool takes_freed_only(void) {
-  return options.free_policy == FREE_QUARANTINE && !options.reclaim;
-}
-
 static size_t freed_since(void) {
   size_t before = atomic_get_acquire(&state.quarantined);
   return atomic_get(&quarantine_bytes) - before;
@@ -125,17 +120,18 @@ static size_t freed_since(void) {
 size_t pace_freed_pages(void) { return size_min(freed_since() / HEAP_PAGE, page_heap_filled()); }
 
 bool pace_put_off(void) {
-  if (!takes_freed_only()) return false;
+  if (!options_keep_unfreed()) return false;
   size_t due = atomic_get(&pace.due_pages), filled = page_heap_filled();
   if (pace.due_by_limit || page_heap_used() >= atomic_get(&pace.limit_pages)) return false;
   size_t latest = atomic_get(&state.latest);
   if (filled >= latest) return false;
-  size_t left = (state.step - size_min(freed_since(), state.step)) / HEAP_PAGE;
+  size_t step = atomic_get(&state.step);
+  size_t left = (step - size_min(freed_since(), step)) / HEAP_PAGE;
   if (!left) return false;
   size_t later = size_min(filled + left, latest);
   if (later > due && __atomic_compare_exchange_n(&pace.due_pages, &due, later, false,
                                                  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-    atomic_set(&pace.overdue_pages, later + state.step / HEAP_PAGE / 4);
+    atomic_set(&pace.overdue_pages, later + step / HEAP_PAGE / 4);
   return true;
 }
 
@@ -174,12 +170,12 @@ void pace_done(size_t left, size_t live, size_t reclaimed, size_t suspect, uint6
   size_t freed = state.freed - state.quarantined; /* since the last cycle began */
   atomic_set_release(&state.quarantined, state.freed);
   bool worth = reclaimed + suspect >= live / 100 + 64 * KIB;
-  if (takes_freed_only() && freed) worth |= reclaimed >= freed / 2;
+  if (options_keep_unfreed() && freed) worth |= reclaimed >= freed / 2;
   if (worth || WITHOUT(back_off)) pace.fruitless = 0;
   else if (pace.fruitless < LARGEST_BACK_OFF) pace.fruitless++;
-  size_t usual = size_max(live / 100 * options.growth, LEAST_STEP), step = usual;
+  size_t share = live / 100 * options.growth, usual = size_max(share, LEAST_STEP), step = usual;
   if (options.free_policy == FREE_QUARANTINE)
-    step = step_in_quarantine(now, size_max(live / 100 * options.growth, QUARANTINE_MOST));
+    step = step_in_quarantine(now, size_max(share, QUARANTINE_MOST));
   size_t most = size_max(live, LEAST_STEP << LARGEST_BACK_OFF);
   step = size_max(step, size_min(step << pace.fruitless, most));
   usual = size_max(usual, size_min(usual << pace.fruitless, most));
