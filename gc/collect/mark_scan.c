@@ -2,9 +2,9 @@
 #include "collect/marker.h"
 
 static void settle_shapes(void) {
-  for (unsigned class = 0; class < CLASSES; class ++) {
+  for (unsigned class = 0; class <= CLASS_COUNT; class ++) {
     struct shape *shape = &marking.shapes[class];
-    uint32_t size = class > CLASS_COUNT ? 0 : size_classes[class].size, line = size_min(size, LINE);
+    uint32_t size = size_classes[class].size, line = size_min(size, LINE);
     *shape = (struct shape){.far = (uint8_t)size_min(size - 1, LINE)};
     if (!size || size > 2 * LINE || marking.stride < 4 || marking.protected_count) continue;
     shape->small = true;
@@ -76,22 +76,19 @@ static NOINLINE void scan_slowly(struct marker *w, uintptr_t begin, uintptr_t la
   else scan_as(w, begin, last, o->stride, o->strip_high_bits, o->slop, o->demangle);
 }
 
-/* Where all live objects are marked before, nearly every word leads to what is. */
-static inline bool leads_on(uintptr_t word) {
-  uintptr_t offset = word - heap.base;
-  if (offset - FIRST_OFFSET >= marking.span) return false;
-  uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
-  size_t first = page_entry_first(entry);
-  const struct size_class *c = &size_classes[page_entry_class(entry)];
-  uint32_t index = cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, c->reciprocal);
-  return index < c->cells && !(atomic_get(&heap.marked[first][index / 64]) >> index % 64 & 1);
+/* Where all live objects are marked before, nearly every word leads to what is: looked at here, it
+   need not wait in the ring. */
+static inline void consider_unmarked(struct marker *w, uintptr_t at, uint32_t hits) {
+  for (; hits; hits &= hits - 1) {
+    uintptr_t word = load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4);
+    struct candidate found;
+    if (locate(word, &found) && UNLIKELY(!candidate_is_marked(&found))) consider(w, word);
+  }
 }
 
 static inline void consider_those(struct marker *w, uintptr_t at, uint32_t hits, bool live) {
-  for (; hits; hits &= hits - 1) {
-    uintptr_t word = load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4);
-    if (!live || UNLIKELY(leads_on(word))) consider(w, word);
-  }
+  if (live) consider_unmarked(w, at, hits);
+  else consider_hits(w, at, hits);
 }
 
 /* [begin, end) at steps of 4 or 8. begin is a multiple of the step. */

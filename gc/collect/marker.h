@@ -49,8 +49,8 @@ struct marker {
 };
 extern HIDDEN struct marker markers[WORKERS_MOST];
 
-/* How the cells of a class are scanned; of a class without cells, or where a word may mean more
-   than it says, all zero but `far`. */
+/* How the cells of a class are scanned; of what has no cells, or where a word may mean more than it
+   says, all zero but perhaps `far`. */
 struct shape {
   uint8_t far; /* the second line to fetch */
   bool small; /* two lines of words at most: the first, or all there is, by four looks: at 0, ... */
@@ -139,22 +139,33 @@ static inline void settle(struct marker *w) {
   if (UNLIKELY(!push(w, object))) marker_overflow(w, object);
 }
 
-/* First half: find the cell and ask for its mark word. */
-static inline void consider(struct marker *w, uintptr_t word) {
+/* Finds the cell that a word points into. False: into none. */
+static inline __attribute__((always_inline)) bool locate(uintptr_t word, struct candidate *found) {
   uintptr_t offset = word - heap.base;
-  if (LIKELY(offset - FIRST_OFFSET >= marking.span)) return;
+  if (LIKELY(offset - FIRST_OFFSET >= marking.span)) return false;
   uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
   size_t first = page_entry_first(entry);
   unsigned class = page_entry_class(entry);
   const struct size_class *c = &size_classes[class];
   uint32_t index = cell_index((offset >> GRANULE_SHIFT) - first * PAGE_GRANULES, c->reciprocal);
-  if (index >= c->cells) return;
+  if (index >= c->cells) return false;
   object granule = first * PAGE_GRANULES + index * (uint64_t)c->granules;
-  if (WITHOUT(interior) && offset != granule << GRANULE_SHIFT) return;
-  uint64_t *marks = &heap.marked[first][index / 64];
-  __builtin_prefetch(marks, 1);
-  w->candidates[w->candidate_tail++ & (RING - 1)] =
-      (struct candidate){marks, granule << 8 | class | (uint64_t)(index % 64) << BIT_SHIFT};
+  if (WITHOUT(interior) && offset != granule << GRANULE_SHIFT) return false;
+  found->word = &heap.marked[first][index / 64];
+  found->object = granule << 8 | class | (uint64_t)(index % 64) << BIT_SHIFT;
+  return true;
+}
+
+static inline bool candidate_is_marked(const struct candidate *c) {
+  return atomic_get(c->word) >> (c->object >> BIT_SHIFT) & 1;
+}
+
+/* First half: find the cell and ask for its mark word. */
+static inline void consider(struct marker *w, uintptr_t word) {
+  struct candidate found;
+  if (!locate(word, &found)) return;
+  __builtin_prefetch(found.word, 1);
+  w->candidates[w->candidate_tail++ & (RING - 1)] = found;
   if (w->candidate_tail - w->candidate_head > CANDIDATES_AHEAD) settle(w);
 }
 
