@@ -168,6 +168,10 @@ static void purge_holes(struct page *page, unsigned free) {
   page_heap_note_holes(page, purge_inside(page));
 }
 
+static void trim_holes(struct page *page, unsigned free) {
+  if (!atomic_get(&mutator_keeps_holes)) purge_holes(page, free);
+}
+
 static bool is_sparse(const struct page *page, unsigned free) {
   return free * 4 >= page->cells * 3u;
 }
@@ -182,7 +186,7 @@ static void trim_sparse(struct mutator *mutator, unsigned class) {
       *link = page->next;
       page_heap_release_span(page);
     } else {
-      if (!atomic_get(&mutator_keeps_holes)) purge_holes(page, free);
+      trim_holes(page, free);
       link = &page->next;
     }
   }
@@ -205,7 +209,7 @@ static void trim_queue(struct mutator *mutator, unsigned class) {
     if (free == page->cells) {
       page_heap_release_span(page);
     } else {
-      if (!atomic_get(&mutator_keeps_holes)) purge_holes(page, free);
+      trim_holes(page, free);
       push_sparse(mutator, page);
     }
   }
