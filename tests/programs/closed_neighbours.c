@@ -1,7 +1,7 @@
 /* closed_neighbours.c: under free=quarantine some pages of live blocks are closed to the program.
    Blocks beside them hold the only pointers to freed ones, some at no multiple of 8, and are as
-   alive as ever; and collections go on. closed_neighbours KEPT CLOSED, in bytes: the size of the
-   blocks, and how much of every 21st is closed */
+   alive as ever; and collections go on. closed_neighbours SIZE CLOSED, in bytes: of the blocks, and
+   how much of every 21st is closed. */
 #include "program.h"
 
 #include <malloc.h>

@@ -1,7 +1,6 @@
 /* short_threads.c: threads come and go, and each frees a little: short_threads THREADS BYTES
    [SIZE]. Under free=quarantine what they freed adds up all the same. SIZE is that of a block, 990
-   if it is missing.
-   */
+   if it is missing. */
 #include "program.h"
 
 #include <pthread.h>

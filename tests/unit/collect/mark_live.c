@@ -4,7 +4,7 @@
 
 #include "mutator/quarantine.h"
 
-enum { CELLS = 5000 };
+enum { CELLS = 5000, PLACES = 128 };
 
 TestSuite(mark_live, .init = start_marking, .timeout = 60);
 
@@ -64,12 +64,14 @@ Test(mark_live, what_was_not_freed_needs_no_pointer) {
     for (int i = 0; i < 70; i++) cr_assert(is_marked(objects[s][i]), "size %zu", sizes[s]);
 }
 
-/* Word by word of a block of every size: each is found that may hold the last pointer. */
+/* In blocks of every size each word is found that may hold the last pointer, of large ones some of
+   them, the first and the last among these. */
 Test(mark_live, what_was_freed_stays_while_a_word_points_to_it) {
   for (size_t s = 0; s < SIZES; s++) {
     char *before = make(sizes[s]), *holder = make(sizes[s]), *behind = make(sizes[s]);
-    size_t words = sizes[s] / 8, step = words > 128 ? words / 37 : 1;
-    for (size_t w = 0; w < words; w += w + step < words || w + 1 == words ? step : words - 1 - w) {
+    size_t last = sizes[s] / 8 - 1, places = size_min(last, PLACES);
+    for (size_t place = 0; place <= places; place++) {
+      size_t w = last * place / places;
       char *freed = quarantined(make(100)), *other = quarantined(make(100));
       ((char **)holder)[w] = freed + w % 100;
       mark_live_by(1 + w % 2, 8 - 4 * (w / 2 % 2), NULL);
@@ -87,21 +89,19 @@ Test(mark_live, what_was_freed_stays_while_a_word_points_to_it) {
    the only pointer to a block of its own. */
 Test(mark_live, what_a_full_page_holds_counts_where_it_is_live) {
   static void **holders[CELLS], *freed[CELLS];
-  uint64_t random = 1;
+  uint64_t seed = 1;
   for (size_t s = 0; sizes[s] < 32768; s++) {
     size_t count = size_min(CELLS, (1 << 20) / sizes[s] + 70);
     for (size_t i = 0; i < count; i++) {
       holders[i] = make(sizes[s]);
       freed[i] = quarantined(make(100));
-      random = random * 6364136223846793005 + 1442695040888963407;
-      holders[i][(random >> 40) % (sizes[s] / 8)] = freed[i];
+      holders[i][unit_below(&seed, sizes[s] / 8)] = freed[i];
     }
-    for (unsigned round = 0; round < 6; round++) { /* more live ones in each, and then none but */
+    for (unsigned round = 0; round < 6; round++) { /* more live ones in each, at last no others */
       for (size_t i = 0; i < count; i++) {
         static const uint8_t others[] = {STATE_NONE, STATE_QUARANTINED, STATE_LIVE | STATE_LEAF};
-        random = random * 6364136223846793005 + 1442695040888963407;
-        bool live = (random >> 33) % 6 <= round;
-        *state_at((uintptr_t)holders[i]) = live ? STATE_LIVE : others[(random >> 40) % 3];
+        bool live = unit_below(&seed, 6) <= round;
+        *state_at((uintptr_t)holders[i]) = live ? STATE_LIVE : others[unit_below(&seed, 3)];
       }
       mark_live_by(round % 2 ? MARKERS : 1, round % 3 ? 4 : 8, NULL);
       for (size_t i = 0; i < count; i++)

@@ -138,13 +138,17 @@ Test(pace, in_quarantine_a_large_heap_grows_as_cycles_cost_and_by_no_more_than_o
   cr_expect(due_at(361 * mib));
 }
 
+static void start_quarantine(bool reclaim) {
+  options.free_policy = FREE_QUARANTINE;
+  options.reclaim = reclaim;
+  pace_init();
+  cr_expect(!due_at(102 * mib), "but groups are looked for");
+}
+
 static void freed(size_t mebibytes) { quarantine_bytes += mebibytes * MIB; }
 
 Test(pace, in_quarantine_a_cycle_waits_until_enough_is_freed) {
-  options.free_policy = FREE_QUARANTINE;
-  options.reclaim = false;
-  pace_init();
-  cr_expect(!due_at(102 * mib), "but groups are looked for");
+  start_quarantine(false);
   cr_assert(due_at(103 * mib));
   cr_expect(pace_put_off(), "nothing was freed");
   expect_due_at(106);
@@ -168,10 +172,7 @@ Test(pace, in_quarantine_a_cycle_waits_until_enough_is_freed) {
 
 /* The heap may be full of what was freed and not told, and limits are looked at in a cycle. */
 Test(pace, in_quarantine_a_cycle_waits_no_longer_than_without) {
-  options.free_policy = FREE_QUARANTINE;
-  options.reclaim = false;
-  pace_init();
-  cr_expect(!due_at(102 * mib), "but groups are looked for");
+  start_quarantine(false);
   cr_assert(due_at(120 * mib));
   cr_expect(pace_put_off());
   cr_assert(due_at(131 * mib) && pace_put_off());
@@ -192,10 +193,7 @@ Test(pace, in_quarantine_a_cycle_waits_no_longer_than_without) {
 }
 
 Test(pace, what_was_freed_before_a_cycle_that_is_given_up_counts_for_the_next) {
-  options.free_policy = FREE_QUARANTINE;
-  options.reclaim = false;
-  pace_init();
-  cr_expect(!due_at(102 * mib), "but groups are looked for");
+  start_quarantine(false);
   freed(8);
   pace_begin();
   pace_skipped(second);
@@ -204,10 +202,7 @@ Test(pace, what_was_freed_before_a_cycle_that_is_given_up_counts_for_the_next) {
 }
 
 Test(pace, a_cycle_is_not_put_off_where_more_than_the_freed_may_come_back_or_the_limit_is_near) {
-  options.free_policy = FREE_QUARANTINE;
-  options.reclaim = true;
-  pace_init();
-  cr_expect(!due_at(102 * mib), "but groups are looked for");
+  start_quarantine(true);
   cr_assert(due_at(110 * mib));
   cr_expect(!pace_put_off());
   options.free_policy = FREE_IGNORE;

@@ -145,14 +145,19 @@ Test(pages, trimming_gives_the_free_parts_of_nearly_empty_pages_back) {
   free(cells);
 }
 
-Test(pages, trimming_leaves_free_parts_where_they_will_be_used_again) {
-  struct mutator *mutator = mutator_adopt();
-  const unsigned class = size_class_of(1000);
+/* Eight pages of cells of 1000 bytes, of which every eighth is in use; how many there are. */
+static size_t leave_every_eighth(struct mutator *mutator, unsigned class) {
   const size_t count = size_classes[class].cells * 8u;
   for (size_t i = 0; i < count; i++) cells[i] = take(mutator, class);
   for (size_t i = 0; i < count; i++)
     if (i % 8) put(mutator, class, cells[i]);
   mutator_flush_buffers(mutator);
+  return count;
+}
+
+Test(pages, trimming_leaves_free_parts_where_they_will_be_used_again) {
+  struct mutator *mutator = mutator_adopt();
+  leave_every_eighth(mutator, size_class_of(1000));
   mutator_keeps_holes = true;
   mutator_trim(mutator);
   cr_expect_eq(page_heap_counts.holes, 0);
@@ -165,11 +170,7 @@ Test(pages, trimming_leaves_free_parts_where_they_will_be_used_again) {
 Test(pages, trimming_again_gives_back_what_has_become_free_since) {
   struct mutator *mutator = mutator_adopt();
   const unsigned class = size_class_of(1000);
-  const size_t count = size_classes[class].cells * 8u;
-  for (size_t i = 0; i < count; i++) cells[i] = take(mutator, class);
-  for (size_t i = 0; i < count; i++)
-    if (i % 8) put(mutator, class, cells[i]);
-  mutator_flush_buffers(mutator);
+  const size_t count = leave_every_eighth(mutator, class);
   mutator_trim(mutator);
   size_t holes = page_heap_counts.holes, used = page_heap_counts.used;
   cr_expect_gt(holes, used * HEAP_PAGE / KERNEL_PAGE / 4);
