@@ -355,7 +355,8 @@ struct port_maps {
   char *copy; /* for memory that cannot be read in place */
   size_t copy_size;
   /* Called for every stretch of memory that may hold the program's pointers: [begin, end) at
-     address `origin`; begin differs from origin when a copy is handed out. */
+     address `origin`; begin differs from origin when a copy is handed out. What is handed out in
+     parts overlaps where they meet: no word is cut in two within a mapping. */
   void (*visit)(void *context, uintptr_t begin, uintptr_t end, uintptr_t origin);
   void *context;
   struct port_range main_stack; /* result: the [stack] mapping */
@@ -372,7 +373,8 @@ HIDDEN void port_maps_close(struct port_maps *maps);
 /* Visits what the kernel says is there: every private page that is present or swapped and not
    an unmodified file page, whatever its protection, outside `exclude`. The world is stopped. */
 HIDDEN enum port_maps_result port_maps_visit(struct port_maps *maps);
-/* The same filter over one committed range of ours (a large object): present pages only. */
+/* The same filter over one committed range of ours (a large object), which begins and ends at
+   kernel pages: present pages only. */
 HIDDEN bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr_t end,
                                 void (*visit)(void *context, uintptr_t begin, uintptr_t end),
                                 void *context);
