@@ -81,8 +81,9 @@ static NOINLINE void scan_slowly(struct marker *w, uintptr_t begin, uintptr_t la
 static inline void consider_unmarked(struct marker *w, uintptr_t at, uint32_t hits) {
   for (; hits; hits &= hits - 1) {
     uintptr_t word = load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4);
-    struct candidate found;
-    if (locate(word, &found) && UNLIKELY(!candidate_is_marked(&found))) consider(w, word);
+    struct place found;
+    if (locate(word, &found) && UNLIKELY(!(atomic_get(found.word) >> found.bit & 1)))
+      consider(w, word);
   }
 }
 

@@ -139,8 +139,15 @@ static inline void settle(struct marker *w) {
   if (UNLIKELY(!push(w, object))) marker_overflow(w, object);
 }
 
+/* Where a word points to. Apart, so that who asks only for the mark pays for no more. */
+struct place {
+  object object;
+  uint64_t *word; /* of the bitmap of marks */
+  unsigned bit;   /* there */
+};
+
 /* Finds the cell that a word points into. False: into none. */
-static inline __attribute__((always_inline)) bool locate(uintptr_t word, struct candidate *found) {
+static inline __attribute__((always_inline)) bool locate(uintptr_t word, struct place *found) {
   uintptr_t offset = word - heap.base;
   if (LIKELY(offset - FIRST_OFFSET >= marking.span)) return false;
   uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
@@ -151,21 +158,17 @@ static inline __attribute__((always_inline)) bool locate(uintptr_t word, struct 
   if (index >= c->cells) return false;
   object granule = first * PAGE_GRANULES + index * (uint64_t)c->granules;
   if (WITHOUT(interior) && offset != granule << GRANULE_SHIFT) return false;
-  found->word = &heap.marked[first][index / 64];
-  found->object = granule << 8 | class | (uint64_t)(index % 64) << BIT_SHIFT;
+  *found = (struct place){granule << 8 | class, &heap.marked[first][index / 64], index % 64};
   return true;
-}
-
-static inline bool candidate_is_marked(const struct candidate *c) {
-  return atomic_get(c->word) >> (c->object >> BIT_SHIFT) & 1;
 }
 
 /* First half: find the cell and ask for its mark word. */
 static inline void consider(struct marker *w, uintptr_t word) {
-  struct candidate found;
+  struct place found;
   if (!locate(word, &found)) return;
   __builtin_prefetch(found.word, 1);
-  w->candidates[w->candidate_tail++ & (RING - 1)] = found;
+  w->candidates[w->candidate_tail++ & (RING - 1)] =
+      (struct candidate){found.word, found.object | (uint64_t)found.bit << BIT_SHIFT};
   if (w->candidate_tail - w->candidate_head > CANDIDATES_AHEAD) settle(w);
 }
 
