@@ -30,6 +30,10 @@ static struct {
   size_t unused_count;
   int process;
   struct roots_counts counts;
+  struct {
+    uintptr_t end;  /* of what was marked last, where it stands in the program */
+    uintptr_t word; /* what it ends with */
+  } last;
   struct lock lock; /* guards named; never taken while the world is stopped */
   struct port_range *named;
   size_t named_count;
@@ -62,6 +66,24 @@ static void mark_stretch(uintptr_t begin, uintptr_t end) {
   mark_range(begin, end);
 }
 
+/* A word at no multiple of its size may lie across the end of one stretch and the beginning of the
+   next: at the end of a program's initialised data, where what is zero at first begins, or where
+   the program has closed a page. Stretches come in the order of addresses. */
+static void mark_join(uintptr_t begin, uintptr_t origin) {
+  if (origin != state.last.end || WITHOUT(words_across)) return;
+  uintptr_t words[2] = {state.last.word, 0}; /* aligned as they are in the program */
+  memcpy(&words[1], (const void *)begin, sizeof words[1]);
+  mark_range((uintptr_t)words + 1, (uintptr_t)(words + 2) - 1);
+}
+
+static void mark_visited(uintptr_t begin, uintptr_t end, uintptr_t origin) {
+  mark_stretch(begin, end);
+  if (begin >= end || end - begin < sizeof state.last.word) return;
+  mark_join(begin, origin);
+  state.last.end = origin + (end - begin);
+  memcpy(&state.last.word, (const char *)end - sizeof state.last.word, sizeof state.last.word);
+}
+
 /* Marks a stretch of memory that stands at `origin`, less the unused parts of stacks. */
 static void visit(void *context, uintptr_t begin, uintptr_t end, uintptr_t origin) {
   (void)context;
@@ -73,10 +95,10 @@ static void visit(void *context, uintptr_t begin, uintptr_t end, uintptr_t origi
     else high = middle;
   }
   for (; low < state.unused_count && state.unused[low].begin < stop; low++) {
-    mark_stretch(at + shift, size_min(state.unused[low].begin, stop) + shift);
+    mark_visited(at + shift, size_min(state.unused[low].begin, stop) + shift, at);
     at = size_max(at, state.unused[low].end);
   }
-  if (at < stop) mark_stretch(at + shift, stop + shift);
+  if (at < stop) mark_visited(at + shift, stop + shift, at);
 }
 
 /* The part of a stack below what its thread uses holds only stale words. */
@@ -216,6 +238,7 @@ enum roots_result roots_open(bool baseline) {
 }
 
 enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
+  state.last.end = 0;
   state.counts = (struct roots_counts){.mappings = state.maps.mappings, .threads = 1};
   state.unused_count = 0;
   size_t stopped;

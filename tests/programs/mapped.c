@@ -5,6 +5,7 @@
    closed, keys  pages that the program itself may not read: PROT_NONE, a protection key
    closed-block  a page of an allocated block, as a guard or with pointers in it
    closed-across  closed pages with pointers at no multiple of 8, across every 64 KiB
+   neighbours-across  such pointers from one mapping into the next, of other rights
    shared        shared memory: anonymous, memfd, System V
    missing       a range that waits for userfaultfd: touching it would wait for ever
    lazily-freed  pages given to MADV_FREE
@@ -101,30 +102,44 @@ static void closed_block(void) {
 /* Closed memory is read in copies of so many bytes, or of a part of that. */
 enum { COPY = 64 * 1024 };
 
-static void across(char *area, size_t size) {
+/* Of parts of `step` bytes each pair shares a pointer; every second is closed so far, or all. */
+static void across(char *area, size_t size, size_t step, bool all, int rights) {
   void *slots[SIZES];
   memset(area, 0, size);
   store_blocks(slots);
   for (int i = 0; i < SIZES; i++)
-    memcpy(area + (size_t)(i + 1) * COPY - 4, &slots[i], sizeof slots[i]);
+    memcpy(area + (size_t)(i + 1) * step - 4, &slots[i], sizeof slots[i]);
   memset(slots, 0, sizeof slots);
   wipe_stack();
-  CHECK(mprotect(area, size, PROT_NONE) == 0);
+  for (size_t at = 0; at < size; at += all ? step : 2 * step)
+    CHECK(mprotect(area + at, step, rights) == 0);
   collect_often();
   CHECK(mprotect(area, size, OPEN) == 0);
   for (int i = 0; i < SIZES; i++)
-    memcpy(&slots[i], area + (size_t)(i + 1) * COPY - 4, sizeof slots[i]);
+    memcpy(&slots[i], area + (size_t)(i + 1) * step - 4, sizeof slots[i]);
   verify_blocks(slots);
   for (int i = 0; i < SIZES; i++) free(slots[i]);
 }
 
 static void closed_across(void) {
   static const size_t size = (SIZES + 2) * (size_t)COPY;
-  across(map(size, OWN), size);
+  across(map(size, OWN), size, COPY, true, PROT_NONE);
   static char *block; /* stays where it can be found while it is closed */
   block = aligned_alloc(COPY, size);
   CHECK(block != NULL);
-  across(block, size);
+  across(block, size, COPY, true, PROT_NONE);
+}
+
+static void neighbours_across(void) {
+  static const int rights[] = {PROT_READ, PROT_NONE};
+  static const size_t size = (SIZES + 2) * (size_t)PAGE;
+  for (int i = 0; i < 2; i++) {
+    across(map(size, OWN), size, PAGE, false, rights[i]);
+    static char *block;
+    block = aligned_alloc(COPY, size);
+    CHECK(block != NULL);
+    across(block, size, PAGE, false, rights[i]);
+  }
 }
 
 static void shared(void) {
@@ -230,6 +245,7 @@ static const struct root_case cases[] = {
     {"keys", keys},
     {"closed-block", closed_block},
     {"closed-across", closed_across},
+    {"neighbours-across", neighbours_across},
     {"shared", shared},
     {"missing", missing},
     {"lazily-freed", lazily_freed},

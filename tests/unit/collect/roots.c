@@ -194,6 +194,45 @@ Test(roots, misaligned_by_four) {
   expect_all("a packed structure");
 }
 
+/* Every second page is a mapping of its own, and the words lie across their ends. */
+static void expect_neighbours(int rights, const char *place) {
+  static const size_t size = (COUNT + 2) * KERNEL_PAGE;
+  char *area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  cr_assert_neq(area, MAP_FAILED);
+  for (int i = 0; i < COUNT; i++) {
+    void *object = unit_unhide(hidden[i]);
+    memcpy(area + (size_t)(i + 1) * KERNEL_PAGE - 4, &object, sizeof object);
+  }
+  for (int i = 0; i <= COUNT; i += 2)
+    cr_assert_eq(mprotect(area + (size_t)i * KERNEL_PAGE, KERNEL_PAGE, rights), 0);
+  expect_all(place);
+}
+
+Test(roots, words_across_neighbouring_mappings) {
+  expect_neighbours(PROT_READ, "read-only beside writable");
+  expect_neighbours(PROT_NONE, "closed beside open");
+}
+
+/* As where a program's initialised data ends, and what is zero at first begins. */
+Test(roots, words_across_a_file_and_what_follows_it) {
+  int file = open("/proc/self/exe", O_RDONLY);
+  cr_assert_geq(file, 0);
+  char *area =
+      mmap(NULL, 2 * KERNEL_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  cr_assert_neq(area, MAP_FAILED);
+  cr_assert_eq(mmap(area, KERNEL_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, 0),
+               area);
+  close(file);
+  memset(area, 0, 2 * KERNEL_PAGE);
+  for (int baseline = 0; baseline < 2; baseline++)
+    for (int i = 0; i < COUNT; i++) {
+      void *object = unit_unhide(hidden[i]);
+      memcpy(area + KERNEL_PAGE - 4, &object, sizeof object);
+      mark(baseline);
+      cr_assert(unit_is_marked(unit_unhide(hidden[i])), "%d, %d", i, baseline);
+    }
+}
+
 /* --- other threads ---------------------------------------------------------------------------- */
 
 static bool ready, over;
