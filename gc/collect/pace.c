@@ -199,6 +199,7 @@ bool pace_near_limit(void) {
 
 bool pace_idle_due(uint64_t now) {
   if (!options.idle) return false;
+  if (!pace.last) pace.last = now; /* no cycle yet: the clock's beginning is not the program's */
   uint64_t idle = now - pace.last;
   if (pace_attention_due() && idle >= (uint64_t)options.idle * 1000000000u) return true;
   if (!atomic_get(&mutator_pages_emptied)) return false;

@@ -361,7 +361,7 @@ struct page *page_heap_large_growing(size_t bytes) {
 }
 
 void page_heap_forget_sweep(struct page *page) {
-  page_marked(page)[0] = 0;
+  if (page_marked(page)[0]) page_marked(page)[0] = 0; /* else no memory need be behind it */
   atomic_set(&page->unswept, 0);
 }
 

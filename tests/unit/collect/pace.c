@@ -560,6 +560,15 @@ Test(pace, idle_means_grown_and_long_ago) {
   cr_expect(!pace_idle_due(1000000 * second));
 }
 
+/* The clock began when the machine did. */
+Test(pace, a_program_that_has_just_begun_is_not_idle) {
+  options.idle = 10;
+  fill(102 * mib);
+  cr_expect(!pace_idle_due(500000 * second));
+  cr_expect(!pace_idle_due(500009 * second));
+  cr_expect(pace_idle_due(500010 * second));
+}
+
 Test(pace, large_numbers_do_not_overflow) {
   options.growth = 100000;
   fill((size_t)1 << 23); /* 512 GiB */
