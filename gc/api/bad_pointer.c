@@ -36,19 +36,24 @@ void bad_pointer_start(void) {
   report_trace = trace;
 }
 
-/* Is there no block of ours; did the collector take one back? */
-static const char *describe_nothing(uintptr_t pointer) {
-  bool usable = (pointer - heap.base) / HEAP_PAGE < atomic_get(&heap.committed_pages);
-  if (usable && pointer % GRANULE == 0 && atomic_get(state_at(pointer)) == STATE_RECLAIMED)
-    return "a block that the collector took back";
-  return "an address of the heap where no block is";
+/* Did the collector take a block back that began here? The page is not in use, and what class it
+   was of is not known any more. */
+static bool was_reclaimed(uintptr_t pointer) {
+  uintptr_t offset = pointer - heap.base;
+  if (offset / HEAP_PAGE >= atomic_get(&heap.committed_pages)) return false;
+  for (unsigned t = 0; t < STATE_TABLES; t++)
+    if (offset % (1u << state_shifts[t]) == 0 &&
+        atomic_get(&heap.state[t][offset >> state_shifts[t]]) == STATE_RECLAIMED)
+      return true;
+  return false;
 }
 
 void bad_pointer(const char *by, void *pointer) {
   struct cell cell;
   struct report_pointer report = {.by = by, .address = (uintptr_t)pointer};
   if (!cell_of(report.address, &cell)) {
-    report.what = describe_nothing(report.address);
+    report.what = was_reclaimed(report.address) ? "a block that the collector took back"
+                                                : "an address of the heap where no block is";
   } else {
     uint8_t state = atomic_get(state_at(cell.address));
     report.block = cell.address;

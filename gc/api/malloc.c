@@ -189,7 +189,8 @@ static inline bool free_quickly(void *pointer) {
   switch (heap.free_quickly) {
   case FREE_QUARANTINE: return quarantine_fast(pointer);
   case FREE_IGNORE: {
-    const uint8_t *state = state_if_ours(pointer);
+    unsigned class;
+    const uint8_t *state = state_if_ours(pointer, &class);
     return state && atomic_get(state) == STATE_LIVE;
   }
   default: return false;

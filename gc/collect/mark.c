@@ -143,13 +143,13 @@ void mark_range(uintptr_t begin, uintptr_t end) {
 void mark_word(uintptr_t word) { consider(&markers[0], word); }
 
 /* Found again: its count starts anew. Compared, since a state byte belongs to the program. */
-static COLD void clear_suspicion(size_t granule, uint8_t state) {
-  __atomic_compare_exchange_n(&heap.state[granule], &state, state & ~STATE_SUSPECT_MASK, false,
+static COLD void clear_suspicion(object object, uint8_t state) {
+  __atomic_compare_exchange_n(object_state(object), &state, state & ~STATE_SUSPECT_MASK, false,
                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 /* Whatever is no live object in a small cell. */
-static NOINLINE void scan_other(struct marker *w, object object, uint8_t state) {
+static NOINLINE void scan_other(struct marker *w, object object) {
   unsigned class = object_class(object);
   uintptr_t address = object_address(object);
   if (class == CLASS_PIECE || class == CLASS_SLICE) {
@@ -160,9 +160,10 @@ static NOINLINE void scan_other(struct marker *w, object object, uint8_t state) 
     marker_scan_span(w, object);
     return;
   }
+  uint8_t state = *object_state(object);
   if (state_is_none(state)) return; /* waits in a buffer, or is being made */
   bool leaf = state_is_leaf(state);
-  if ((state & STATE_LIVE) && state_suspected(state)) clear_suspicion(object >> 8, state);
+  if ((state & STATE_LIVE) && state_suspected(state)) clear_suspicion(object, state);
   w->reached[class]++;
   if (class == CLASS_LARGE) w->counts.bytes += object_page(object)->size;
   if (leaf) return;
@@ -173,14 +174,13 @@ static NOINLINE void scan_other(struct marker *w, object object, uint8_t state) 
 }
 
 static inline __attribute__((always_inline)) void scan_object(struct marker *w, object object) {
-  uint8_t state = heap.state[object >> 8];
   unsigned class = object_class(object);
   const struct shape *shape = &marking.shapes[class];
-  if (LIKELY(state == STATE_LIVE && shape->small)) {
+  if (LIKELY(shape->small && *object_state(object) == STATE_LIVE)) {
     w->reached[class]++;
     scan_small(w, object_address(object), shape);
   } else {
-    scan_other(w, object, state);
+    scan_other(w, object);
   }
 }
 
@@ -191,7 +191,7 @@ static inline __attribute__((always_inline)) void fetch(object object) {
   const char *address = (const char *)object_address(object);
   __builtin_prefetch(address);
   __builtin_prefetch(address + marking.shapes[object_class(object)].far);
-  __builtin_prefetch(&heap.state[object >> 8]);
+  __builtin_prefetch(object_state(object));
 }
 
 /* False: there is nothing left, of one's own or of others. */

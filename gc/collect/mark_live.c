@@ -9,13 +9,13 @@
 
 /* Which cells of one word of a page's bitmap hold live objects; `seen` gathers their states. */
 static inline uint64_t live_cells(const struct page *page, unsigned word, uint8_t *seen) {
-  size_t granules = page->size / GRANULE;
-  const uint8_t *states = state_at(page_address(page)) + word * 64 * granules;
+  size_t step = state_step(page);
+  const uint8_t *states = state_at(page_address(page)) + word * 64 * step;
   uint64_t live = 0, bits = page_allocated(page)[word];
   unsigned left = page->cells - word * 64, all = 0;
   if (left < 64) bits &= (1ull << left) - 1;
   for (; bits; bits &= bits - 1) {
-    unsigned cell = (unsigned)__builtin_ctzll(bits), state = states[cell * granules];
+    unsigned cell = (unsigned)__builtin_ctzll(bits), state = states[cell * step];
     uint64_t is_live = state & STATE_LIVE;
     live |= is_live << cell;
     all |= state & -(unsigned)is_live;

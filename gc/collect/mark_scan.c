@@ -4,8 +4,11 @@
 static void settle_shapes(void) {
   for (unsigned class = 0; class <= CLASS_COUNT; class ++) {
     struct shape *shape = &marking.shapes[class];
-    uint32_t size = size_classes[class].size, line = size_min(size, LINE);
-    *shape = (struct shape){.far = (uint8_t)size_min(size - 1, LINE)};
+    const struct size_class *c = &size_classes[class];
+    uint32_t size = c->size, line = size_min(size, LINE);
+    *shape = (struct shape){.states = c->states,
+                            .object_shift = c->state_shift + (8 - GRANULE_SHIFT),
+                            .far = (uint8_t)size_min(size - 1, LINE)};
     if (!size || size > 2 * LINE || marking.stride < 4 || marking.protected_count) continue;
     shape->small = true;
     shape->last = (uint8_t)(line - 16);

@@ -52,12 +52,14 @@ extern HIDDEN struct marker markers[WORKERS_MOST];
 /* How the cells of a class are scanned; of what has no cells, or where a word may mean more than it
    says, all zero but perhaps `far`. */
 struct shape {
-  uint8_t far; /* the second line to fetch */
+  uint8_t *states;      /* of the class, see size_class.h */
+  uint8_t object_shift; /* from what is on the mark stack to a number there */
+  uint8_t far;          /* the second line to fetch */
   bool small; /* two lines of words at most: the first, or all there is, by four looks: at 0, ... */
   uint8_t second, third, last; /* ... and at these, some of which may be the same */
   uint8_t rest;                /* where the last line of a cell of more than one begins; else 0 */
   uint32_t steps; /* fours that may end a word, see at_steps; of the last line in the upper half */
-};
+} __attribute__((aligned(32)));
 
 /* From here on words into the heap count: page 0 holds nothing. One byte less than where page 1
    begins: `first` lies in memory that is scanned, and would keep the first object there with all it
@@ -113,6 +115,11 @@ static inline object object_at(const struct page *page, uintptr_t address) {
 static inline unsigned object_class(object object) { return object & 0xff; }
 static inline uintptr_t object_address(object object) {
   return heap.base + (object >> 8 << GRANULE_SHIFT);
+}
+/* Of what is no portion of an object; of those, for prefetching alone, nonsense. */
+static inline uint8_t *object_state(object object) {
+  const struct shape *shape = &marking.shapes[object_class(object)];
+  return (uint8_t *)((uintptr_t)shape->states + (object >> shape->object_shift));
 }
 static inline struct page *object_page(object object) {
   return &heap.pages[page_first(page_of_granule(object >> 8))];

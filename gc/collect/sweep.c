@@ -110,12 +110,12 @@ static COLD void revive(const struct page *page, unsigned word, uint64_t reached
 /* Of these cells of one word of a page, which are dead? Counts what becomes of them in `n`. */
 static inline uint64_t flip_word(const struct page *page, unsigned word, uint64_t cells,
                                  uint32_t n[FATES], struct sweep_counts *counts) {
-  size_t granules = page->size / GRANULE;
-  uint8_t *states = state_at(page_address(page)) + word * 64 * granules;
+  size_t step = state_step(page);
+  uint8_t *states = state_at(page_address(page)) + word * 64 * step;
   uint64_t dead = 0;
   for (uint64_t bits = cells; bits; bits &= bits - 1) {
     unsigned cell = (unsigned)__builtin_ctzll(bits);
-    uint8_t *object = states + cell * granules, before = *object;
+    uint8_t *object = states + cell * step, before = *object;
     unsigned fate = fates[before].fate;
     *object = fates[before].becomes;
     n[fate]++;
@@ -233,11 +233,11 @@ static bool take_dead(uintptr_t address, size_t size, bool later) {
   return true;
 }
 
-/* The states of eight granules, claimed at once: an exchange for each cell is most of what a sweep
+/* Eight state bytes, claimed at once: an exchange for each cell is most of what a sweep
    of small ones costs. The neighbours' bytes are their owners' meanwhile, who store them singly; a
    locked exchange of the eight is between any two such stores, or fails. */
 typedef uint64_t state_word __attribute__((may_alias));
-enum { WORD_STATES = sizeof(state_word), WORD_BYTES = WORD_STATES * GRANULE };
+enum { WORD_STATES = sizeof(state_word) };
 #define LOWEST_BITS (~(state_word)0 / 255) /* of each byte */
 
 /* Claims the dead among them; each byte that is one is 1 in the result. */
@@ -252,41 +252,42 @@ static state_word take_states(state_word *states) {
   return dead;
 }
 
-/* The cells of so many granules that begin at these bytes, as bits. */
-static uint64_t cells_of(state_word bytes, unsigned granules) {
-  switch (granules) { /* each product brings one byte of each cell's to the top, side by side */
+/* The cells that begin at these bytes, at so many a step, as bits. */
+static uint64_t cells_of(state_word bytes, unsigned step) {
+  switch (step) { /* each product brings one byte of each cell's to the top, side by side */
   case 1: return bytes * 0x0102040810204080 >> 56;
   case 2: return bytes * 0x0100020004000800 >> 56 & 15;
   default: return (bytes | bytes >> 31) & 3;
   }
 }
 
-/* The dead among 64 cells of one, two or four granules each; those that were taken. */
-static inline uint64_t take_small(uintptr_t address, unsigned granules, uint64_t dead, bool later) {
-  unsigned cells = WORD_STATES / granules;
+/* The dead among 64 cells whose states are one, two or four bytes apart; those that were taken. */
+static inline uint64_t take_small(uintptr_t address, size_t size, unsigned step, uint64_t dead,
+                                  bool later) {
+  unsigned cells = WORD_STATES / step;
   state_word *states = (state_word *)state_at(address);
   uint64_t all = (1ull << cells) - 1, taken = 0;
-  for (unsigned first = 0; first < 64; first += cells, states++, address += WORD_BYTES) {
+  for (unsigned first = 0; first < 64; first += cells, states++, address += cells * size) {
     if (!(dead >> first & all)) continue;
-    uint64_t these = cells_of(take_states(states), granules);
+    uint64_t these = cells_of(take_states(states), step);
     taken |= these << first;
     if (these == all) {
-      clear(address, WORD_BYTES, later);
+      clear(address, cells * size, later);
     } else {
       for (uint64_t bits = these; bits; bits &= bits - 1)
-        clear(address + (size_t)__builtin_ctzll(bits) * granules * GRANULE, granules * GRANULE,
-              later);
+        clear(address + (size_t)__builtin_ctzll(bits) * size, size, later);
     }
   }
   return taken;
 }
 
-static inline uint64_t take_cells(uintptr_t address, size_t size, uint64_t dead, bool later) {
+static inline uint64_t take_cells(uintptr_t address, size_t size, size_t step, uint64_t dead,
+                                  bool later) {
   uint64_t taken = 0;
-  switch (UNLIKELY(heap.pads != NULL) ? 0 : size / GRANULE) { /* each has its own canary */
-  case 1: return take_small(address, 1, dead, later);
-  case 2: return take_small(address, 2, dead, later);
-  case 4: return take_small(address, 4, dead, later);
+  switch (UNLIKELY(heap.pads != NULL) ? 0 : step) { /* each has its own canary */
+  case 1: return take_small(address, size, 1, dead, later);
+  case 2: return take_small(address, size, 2, dead, later);
+  case 4: return take_small(address, size, 4, dead, later);
   }
   for (uint64_t bits = dead; bits; bits &= bits - 1)
     if (take_dead(address + (size_t)__builtin_ctzll(bits) * size, size, later))
@@ -326,13 +327,13 @@ static void sweep_claimed(struct page *page) {
      our eyes it may not be, which harms nobody. */
   bool later = wipes_later() && is_all_garbage(page) && atomic_get(&page->full);
   if (later) page->unwiped = 1;
-  size_t size = page->size;
+  size_t size = page->size, step = state_step(page);
   unsigned words = page->words; /* once the last cell is free the page may change hands */
   for (unsigned w = 0; w < words; w++) {
     uint64_t dead = marked[w];
     if (!dead) continue;
     marked[w] = 0;
-    uint64_t taken = take_cells(page_address(page) + w * 64 * size, size, dead, later);
+    uint64_t taken = take_cells(page_address(page) + w * 64 * size, size, step, dead, later);
     /* From here on the cells are anyone's; with the last of them the page may be gone. */
     if (!taken) continue;
     atomic_sub(&page_heap_counts.cell_bytes, count_ones(taken) * size);

@@ -138,7 +138,9 @@ static size_t purge_run(struct page *run) {
   size_t size = (size_t)run->run * HEAP_PAGE;
   if (!port_purge((void *)address, size)) return 0;
   size_t first = page_index(run), end = first + run->run;
-  purge_inner(state_at(address), state_at(address) + (size_t)run->run * PAGE_GRANULES);
+  for (unsigned t = 0; t < STATE_TABLES; t++)
+    purge_inner(heap.state[t] + (first * HEAP_PAGE >> state_shifts[t]),
+                heap.state[t] + (end * HEAP_PAGE >> state_shifts[t]));
   if (heap.pads) purge_inner(heap.pads + first * PAGE_GRANULES, heap.pads + end * PAGE_GRANULES);
   purge_inner(heap.allocated[first], heap.allocated[end]);
   purge_inner(heap.marked[first], heap.marked[end]);

@@ -26,16 +26,23 @@ static struct {
 } state;
 
 /* The tables, each with its bytes for one heap page. The mark stack grows on its own account. */
-enum { PAGE_CLASS = 3, PADS = 6, MARK_STACK = 7, COMMITTED_TABLES = 7, TABLES = 8 };
+enum {
+  STATES, /* STATE_TABLES of them */
+  ALLOCATED = STATE_TABLES,
+  MARKED,
+  PAGE_CLASS,
+  PAGE_FIRST,
+  DESCRIPTORS,
+  PADS,
+  COMMITTED_TABLES,
+  MARK_STACK = COMMITTED_TABLES,
+  TABLES
+};
 static size_t bytes_per_page[TABLES] = {
-    PAGE_GRANULES,       /* state bytes */
-    PAGE_WORDS * 8,      /* allocated */
-    PAGE_WORDS * 8,      /* marked */
-    sizeof(uint8_t),     /* page_class */
-    sizeof(uint32_t),    /* page_first */
-    sizeof(struct page), /* descriptors */
-    0,                   /* pads, where there are any */
-    HEAP_PAGE / 128,     /* mark stack */
+    [ALLOCATED] = PAGE_WORDS * 8,        [MARKED] = PAGE_WORDS * 8,
+    [PAGE_CLASS] = sizeof(uint8_t),      [PAGE_FIRST] = sizeof(uint32_t),
+    [DESCRIPTORS] = sizeof(struct page), [PADS] = 0, /* where there are any */
+    [MARK_STACK] = HEAP_PAGE / 128,
 };
 static uintptr_t tables[TABLES];
 
@@ -44,6 +51,8 @@ static size_t table_size(unsigned table, size_t pages) {
 }
 
 static bool reserve(size_t heap_size, size_t (*extra)(size_t heap_size)) {
+  for (unsigned t = 0; t < STATE_TABLES; t++)
+    bytes_per_page[STATES + t] = HEAP_PAGE >> state_shifts[t];
   bytes_per_page[PADS] = options.canary ? PAGE_GRANULES : 0;
   size_t pages = heap_size / HEAP_PAGE, whole = heap_size;
   for (unsigned t = 0; t < TABLES; t++) whole += table_size(t, pages) + KERNEL_PAGE;
@@ -63,15 +72,15 @@ static bool reserve(size_t heap_size, size_t (*extra)(size_t heap_size)) {
   state.metadata = at;
   state.metadata_end = at + metadata;
   heap.base = (uintptr_t)begin;
+  heap.size = heap_size;
   heap.granules = heap_size / GRANULE;
   heap.page_limit = pages;
-  heap.state = (uint8_t *)tables[0];
-  heap.states = (uintptr_t)heap.state - (heap.base >> GRANULE_SHIFT);
-  heap.allocated = (void *)tables[1];
-  heap.marked = (void *)tables[2];
-  heap.page_class = (uint8_t *)tables[3];
-  heap.page_first = (uint32_t *)tables[4];
-  heap.pages = (struct page *)tables[5];
+  for (unsigned t = 0; t < STATE_TABLES; t++) heap.state[t] = (uint8_t *)tables[STATES + t];
+  heap.allocated = (void *)tables[ALLOCATED];
+  heap.marked = (void *)tables[MARKED];
+  heap.page_class = (uint8_t *)tables[PAGE_CLASS];
+  heap.page_first = (uint32_t *)tables[PAGE_FIRST];
+  heap.pages = (struct page *)tables[DESCRIPTORS];
   heap.pads = options.canary ? (uint8_t *)tables[PADS] : NULL;
   return true;
 }
@@ -87,6 +96,8 @@ bool heap_init(size_t largest, size_t (*extra)(size_t heap_size)) {
     size = size_max(round_down(size / 2, 2 * MIB), SMALLEST_HEAP);
   }
   size_class_init();
+  for (unsigned class = 0; class < CLASS_COUNT; class ++)
+    size_classes[class].states = heap.state[size_classes[class].state_table];
   heap.committed_pages = 0;
   /* free() looks up the class of any address in the reservation: this table is readable whole. */
   if (!port_commit(heap.page_class, table_size(PAGE_CLASS, heap.page_limit)) || !heap_commit(1)) {
@@ -100,7 +111,7 @@ bool heap_init(size_t largest, size_t (*extra)(size_t heap_size)) {
 void heap_undo(void) {
   port_unreserve((void *)state.ranges[0].begin, heap_reserved());
   state.range_count = 0;
-  heap.granules = 0;
+  heap.size = heap.granules = 0;
 }
 
 static bool commit_to(size_t pages) {
@@ -145,7 +156,12 @@ static size_t page_with_tables(void) {
   return bytes;
 }
 
-size_t heap_pages_within(size_t bytes) { return bytes / page_with_tables(); }
+/* Each page uses one table of state bytes, the largest perhaps. */
+size_t heap_pages_within(size_t bytes) {
+  size_t page = page_with_tables();
+  for (unsigned t = 1; t < STATE_TABLES; t++) page -= bytes_per_page[STATES + t];
+  return bytes / page;
+}
 
 size_t heap_reserved(void) {
   size_t sum = 0;
@@ -168,8 +184,9 @@ enum { METADATA_KEPT = 8 << 20 }; /* room for mutators of threads to come */
 void heap_shrink(size_t budget) {
   if (state.range_count > 1) return; /* once: a second limit finds little left to give */
   size_t old = heap.page_limit;
-  size_t pages = size_max(heap_pages_within(budget), heap.committed_pages);
+  size_t pages = size_max(budget / page_with_tables(), heap.committed_pages);
   if (pages >= old) return;
+  heap.size = pages * HEAP_PAGE;
   heap.granules = pages * PAGE_GRANULES;
   heap.page_limit = pages;
   cut(heap.base + pages * HEAP_PAGE, heap.base + old * HEAP_PAGE);

@@ -8,8 +8,10 @@
    heap page   64 KiB. A span of one or four holds cells of one size class; a large object is a
                run of its own. Page 0 is never used, so that the base address is no pointer to
                an object.
-   state byte  one per granule of 16 bytes, nonzero only at the first granule of an object (but for
-               STATE_RECLAIMED, which is none).
+   state byte  of an object, by its address; zero where none begins (but for STATE_RECLAIMED,
+               which is none). There are tables with one for every 16, 32, 64 and 256 bytes. Each
+               class uses one that has a byte wherever its cells begin; what lies between such
+               steps is no object's address.
                malloc sets it as its last step, free checks and clears it as its first.
    allocated   one bit per cell: the cell is an object or waits in an allocation buffer.
    marked      one bit per cell: while a cycle marks, reached; between the flip at the end of the
@@ -106,15 +108,15 @@ struct page {
 struct heap {
   /* Read by every malloc and free: one cache line, constant after start. */
   uintptr_t base;
-  size_t granules; /* of the whole reservation of the heap */
-  uint8_t *state;
-  uintptr_t states; /* where the state of address 0 would be: of address a, it is at a / GRANULE */
+  size_t size;         /* bytes of the whole reservation of the heap */
+  size_t granules;     /* the same in granules */
   uint8_t *page_class; /* for free() alone; all zero where free() must take its slow path */
   uint32_t
       *page_first; /* heap page -> first page of its span or run, below its class; see page_entry */
   struct page *pages;
   uint64_t (*allocated)[PAGE_WORDS];
   uint64_t (*marked)[PAGE_WORDS];
+  uint8_t *state[STATE_TABLES]; /* see size_class.h */
   uint8_t *pads; /* one byte a granule under canary=on, else NULL (mutator/canary.h) */
 
   bool free_slowly;       /* free= is not trust: set before the first page is handed out */
@@ -142,12 +144,12 @@ HIDDEN void *heap_mark_stack(size_t *size);
 HIDDEN void heap_shrink(size_t budget);
 /* What we own, in order: one range, or several once heap_shrink has cut pieces out of it. Anything
    outside may be the program's. */
-enum { HEAP_RANGES = 11 }; /* heap, eight tables, working memory, what is behind it */
+enum { HEAP_RANGES = 14 }; /* heap, eleven tables, working memory, what is behind it */
 struct heap_range {
   uintptr_t begin, end;
 };
 HIDDEN size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]);
-/* How many heap pages so many bytes hold, when their part of the tables counts. */
+/* How many heap pages so many bytes of memory hold, when what they use of the tables counts. */
 HIDDEN size_t heap_pages_within(size_t bytes);
 /* Address space that is reserved, in bytes. */
 HIDDEN size_t heap_reserved(void);
@@ -207,8 +209,18 @@ static inline bool page_begins(const struct page *page) {
   return page->cells && page_first(page_index(page)) == page_index(page);
 }
 
+/* The state byte of an object of this class. */
+static inline uint8_t *state_in_class(const struct size_class *c, uintptr_t address) {
+  return &c->states[(address - heap.base) >> c->state_shift];
+}
+/* The same of whatever class the cells are whose heap page this is, which must be committed. */
 static inline uint8_t *state_at(uintptr_t address) {
-  return &heap.state[(address - heap.base) >> GRANULE_SHIFT];
+  uint32_t entry = heap.page_first[(address - heap.base) >> HEAP_PAGE_SHIFT];
+  return state_in_class(&size_classes[page_entry_class(entry)], address);
+}
+/* From one cell of a page to the next, in the table of their states. */
+static inline size_t state_step(const struct page *page) {
+  return page->size >> size_classes[page->class].state_shift;
 }
 
 /* Finds the cell an address lies in, whatever the cell's state. False: in no cell. */

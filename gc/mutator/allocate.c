@@ -109,10 +109,10 @@ void *allocate_aligned(size_t alignment, size_t size, bool *zero) {
 enum release_result release(void *pointer) {
   struct cell cell;
   if (!heap_holds((uintptr_t)pointer)) return RELEASE_FOREIGN;
-  uint8_t *state = state_at((uintptr_t)pointer);
   uint8_t old = object_find(pointer, &cell);
   /* Exchanged, so that of two threads that free one block at once only one goes on. */
-  if (!state_is_none(old)) old = __atomic_exchange_n(state, STATE_NONE, __ATOMIC_SEQ_CST);
+  if (!state_is_none(old))
+    old = __atomic_exchange_n(state_at((uintptr_t)pointer), STATE_NONE, __ATOMIC_SEQ_CST);
   if (state_is_none(old)) return RELEASE_NOT_LIVE;
   if (cell.page->class == CLASS_LARGE) {
     if (!keep(cell.page)) page_heap_release_large(cell.page);

@@ -63,15 +63,15 @@ static inline uint8_t object_find(const void *pointer, struct cell *cell) {
 static inline __attribute__((always_inline)) void *allocate_from(uint32_t offset) {
   struct buffer *buffer =
       (struct buffer *)((char *)&mutator_fast.dummy + self.displacement + offset);
-  uint64_t count = buffer->count;
-  if (UNLIKELY(count == 0)) return NULL;
+  uint32_t count;
+  if (UNLIKELY(__builtin_sub_overflow(buffer->count, 1, &count))) return NULL;
   void *cell = buffer->hot;
   if (cell == NULL) __builtin_unreachable();
-  buffer->count = (uint32_t)--count;
+  buffer->count = count;
   COMPILER_BARRIER();
   buffer->hot = buffer->slot[count];
   COMPILER_BARRIER();
-  *(uint8_t *)(heap.states + ((uintptr_t)cell >> GRANULE_SHIFT)) = STATE_LIVE;
+  *(uint8_t *)(buffer->states + ((uintptr_t)cell >> buffer->state_shift)) = STATE_LIVE;
   return cell;
 }
 
@@ -98,15 +98,21 @@ static inline void *allocate_aligned_fast(size_t alignment, size_t size) {
                                          : NULL;
 }
 
+/* Is that all that is known of an object of this class, and does it begin here? */
+static inline bool state_is_live(const struct size_class *c, const void *pointer) {
+  uintptr_t offset = (uintptr_t)pointer - heap.base;
+  return !(offset & ((1ul << c->state_shift) - 1)) &&
+         c->states[offset >> c->state_shift] == STATE_LIVE;
+}
+
 /* The size of the cell of the object that begins here; 0 where no cell does, and where more is to
    be known than that it is live: pinned, suspected or condemned objects take the long way. */
 static inline size_t cell_size_fast(const void *pointer) {
   size_t granule = granule_if_aligned(pointer);
   if (UNLIKELY(granule >= heap.granules)) return 0;
-  unsigned class = heap.page_class[page_of_granule(granule)];
-  size_t cell = size_classes[class].size; /* of classes without cells: 0, and the states of what is
-                                             not committed cannot be read */
-  return cell && LIKELY(heap.state[granule] == STATE_LIVE) ? cell : 0;
+  const struct size_class *c = &size_classes[heap.page_class[page_of_granule(granule)]];
+  /* Of classes without cells the size is 0: the states of what is not committed cannot be read. */
+  return c->size && LIKELY(state_is_live(c, pointer)) ? c->size : 0;
 }
 
 /* Is the object that begins here the right one for so many bytes, too? Writes nothing. */
@@ -116,21 +122,23 @@ static inline bool fits_fast(const void *pointer, size_t size) {
 }
 
 static inline bool release_fast(void *pointer) {
-  size_t granule = granule_if_aligned(pointer);
-  if (LIKELY(granule < heap.granules)) {
-    unsigned class = heap.page_class[page_of_granule(granule)];
+  uintptr_t address = (uintptr_t)pointer, offset = address - heap.base;
+  if (LIKELY(offset < heap.size)) {
+    unsigned class = heap.page_class[offset >> HEAP_PAGE_SHIFT];
     struct buffer *buffer =
         (struct buffer *)((char *)&mutator_fast.dummy.buffers[class] + self.displacement);
     OPAQUE(buffer);
-    uint64_t count = buffer->count;
-    if (LIKELY(count < buffer->limit) && LIKELY(heap.state[granule] == STATE_LIVE)) {
-      heap.state[granule] = STATE_NONE;
+    uint32_t count = buffer->count;
+    if (LIKELY(count < buffer->limit) && LIKELY(!((uint32_t)address & buffer->state_rest))) {
+      uint8_t *state = (uint8_t *)(buffer->states + (address >> buffer->state_shift));
+      if (UNLIKELY(*state != STATE_LIVE)) return false;
+      *state = STATE_NONE;
       COMPILER_BARRIER();
       buffer->slot[count] = buffer->hot;
       COMPILER_BARRIER();
       buffer->hot = pointer;
       COMPILER_BARRIER();
-      buffer->count = (uint32_t)count + 1;
+      buffer->count++; /* in place: from `count` it would take two instructions more */
       return true;
     }
   }

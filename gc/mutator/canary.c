@@ -40,7 +40,9 @@ static uint64_t pattern(uintptr_t address) {
  */
 
 /* Two bytes for the block's first two granules; a cell of one granule has little slack, and one. */
-static uint8_t *entry_of(uintptr_t block) { return heap.pads + (state_at(block) - heap.state); }
+static uint8_t *entry_of(uintptr_t block) {
+  return heap.pads + ((block - heap.base) >> GRANULE_SHIFT);
+}
 
 static size_t slack_of(const uint8_t *entry, uint8_t first, size_t cell) {
   size_t high = cell > GRANULE ? atomic_get(&entry[1]) : 0;

@@ -141,6 +141,10 @@ static void raise_limit(struct mutator *mutator, unsigned class) {
   uint32_t slots = size_classes[class].slots, limit = buffer->limit * 2;
   if (!limit) {
     mutator->used |= 1ull << class;
+    const struct size_class *c = &size_classes[class];
+    buffer->states = (uintptr_t)c->states - (heap.base >> c->state_shift);
+    buffer->state_shift = c->state_shift;
+    buffer->state_rest = (1u << c->state_shift) - 1;
     COMPILER_BARRIER();
     limit = FIRST_LIMIT;
   }

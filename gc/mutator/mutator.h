@@ -21,13 +21,22 @@
 #include "heap/heap.h"
 #include "mutator/self.h"
 
+/* What precedes the slots is half a line of the cache, and lies in one: the size of all is an odd
+   multiple of that, so that not all buffers begin in the same few sets. */
 struct buffer {
   uint32_t count; /* cells, the one in `hot` included */
   uint32_t limit; /* 0 before the first use, and for the class that has no cells: the fast paths
                      then fall through */
   void *hot;
+  /* Of the class, before the first use: */
+  uintptr_t states;             /* where the state of address 0 would be, see size_class.h */
+  uint32_t state_shift;         /* that of address a is at a >> state_shift from there ... */
+  uint32_t state_rest;          /* ... if none of these bits is set in a */
   void *slot[BUFFER_SLOTS + 1]; /* slot[1..count-1] in use; slot[0] is no cell */
 };
+
+_Static_assert(offsetof(struct buffer, slot) == 32 && sizeof(struct buffer) % 64 == 32,
+               "in a line");
 
 enum { LARGE_KEPT = 8 };
 
@@ -55,7 +64,8 @@ struct mutator {
 
 /* What the fast paths know before the thread does: one address for both. */
 struct mutator_fast {
-  struct mutator dummy; /* all-zero: each fast path falls into its slow path by the same compare */
+  /* All-zero: each fast path falls into its slow path by the same compare. */
+  struct mutator dummy __attribute__((aligned(64)));
   uint32_t
       buffer[SMALL_LIMIT / GRANULE]; /* request >> 4 -> bytes from the dummy to its class's
                                         buffer in it; zero at first, and so is the count there */

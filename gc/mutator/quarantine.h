@@ -34,21 +34,24 @@ static inline bool is_emptied(const struct cell *cell) {
 }
 
 /* For an address of any kind of which nothing is known. The state byte is not zero only where an
-   object begins, so that no lookup of the cell is needed. NULL: not in the heap, or misaligned. */
-static inline uint8_t *state_if_ours(const void *pointer) {
+   object begins, so that no lookup of the cell is needed. NULL: not in the heap, or nothing of the
+   class of its page, which is *class, begins at such an address. */
+static inline uint8_t *state_if_ours(const void *pointer, unsigned *class) {
   size_t granule = granule_if_aligned(pointer);
   if (UNLIKELY(granule >= heap.granules)) return NULL;
-  bool usable = page_of_granule(granule) < atomic_get(&heap.committed_pages);
-  return LIKELY(usable) ? &heap.state[granule] : NULL;
+  size_t number = page_of_granule(granule);
+  if (UNLIKELY(number >= atomic_get(&heap.committed_pages))) return NULL;
+  *class = page_entry_class(atomic_get(&heap.page_first[number]));
+  const struct size_class *c = &size_classes[*class];
+  uintptr_t rest = ((uintptr_t)pointer - heap.base) & ((1ul << c->state_shift) - 1);
+  return LIKELY(!rest) ? state_in_class(c, (uintptr_t)pointer) : NULL;
 }
 
 /* The same as quarantine() for a small object that is live and nothing else. False: it is not. */
 static inline bool quarantine_fast(const void *pointer) {
-  uint8_t *state = state_if_ours(pointer), live = STATE_LIVE;
-  if (UNLIKELY(!state)) return false;
-  size_t number = page_of_granule(granule_if_aligned(pointer));
-  unsigned class = page_entry_class(heap.page_first[number]);
-  if (UNLIKELY(class == CLASS_LARGE)) return false;
+  unsigned class;
+  uint8_t *state = state_if_ours(pointer, &class), live = STATE_LIVE;
+  if (UNLIKELY(!state || class == CLASS_LARGE)) return false;
   if (UNLIKELY(!__atomic_compare_exchange_n(state, &live, STATE_QUARANTINED, false,
                                             __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)))
     return false;

@@ -213,7 +213,7 @@ Test(sweep, or_poison) {
 Test(sweep, each_small_cell_meets_its_own_fate) {
   enum { COUNT = 9000 };
   static uint8_t *objects[COUNT], fates[COUNT]; /* 0 dead, 1 reached, 2 dead, yet freed */
-  static const size_t sizes[] = {1, 17, 33, 49, 65, 100};
+  static const size_t sizes[] = {1, 17, 33, 49, 65, 100, 200};
   uint64_t seed = 71;
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
     for (int round = 0; round < 4; round++) {

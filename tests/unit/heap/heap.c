@@ -48,13 +48,17 @@ Test(heap, huge_pages_are_asked_for_where_the_option_says_so) {
   cr_assert(heap_init(GIB, NULL) && heap_commit(100));
   cr_expect(is_for_huge_pages(heap.base));
   cr_expect(is_for_huge_pages(heap.base + 99 * HEAP_PAGE));
-  cr_expect(!is_for_huge_pages((uintptr_t)heap.state));
+  cr_expect(!is_for_huge_pages((uintptr_t)heap.state[0]));
 }
 
 Test(heap, no_huge_pages_are_asked_for_otherwise) {
   unit_start_heap();
   cr_assert(heap_commit(100));
   cr_expect(!is_for_huge_pages(heap.base));
+}
+
+static uintptr_t end_of_states(unsigned table) {
+  return (uintptr_t)heap.state[table] + (heap.page_limit * HEAP_PAGE >> state_shifts[table]);
 }
 
 Test(heap, tables_lie_in_the_reservation_and_apart) {
@@ -64,7 +68,10 @@ Test(heap, tables_lie_in_the_reservation_and_apart) {
     uintptr_t begin, end;
   } tables[] = {
       {"heap", heap.base, heap.base + GIB},
-      {"state", (uintptr_t)heap.state, (uintptr_t)(heap.state + heap.granules)},
+      {"states 0", (uintptr_t)heap.state[0], end_of_states(0)},
+      {"states 1", (uintptr_t)heap.state[1], end_of_states(1)},
+      {"states 2", (uintptr_t)heap.state[2], end_of_states(2)},
+      {"states 3", (uintptr_t)heap.state[3], end_of_states(3)},
       {"allocated", (uintptr_t)heap.allocated, (uintptr_t)(heap.allocated + heap.page_limit)},
       {"marked", (uintptr_t)heap.marked, (uintptr_t)(heap.marked + heap.page_limit)},
       {"class", (uintptr_t)heap.page_class, (uintptr_t)(heap.page_class + heap.page_limit)},
@@ -72,6 +79,7 @@ Test(heap, tables_lie_in_the_reservation_and_apart) {
       {"pages", (uintptr_t)heap.pages, (uintptr_t)(heap.pages + heap.page_limit)},
   };
   enum { COUNT = sizeof tables / sizeof *tables };
+  cr_assert_eq(COUNT, STATE_TABLES + 6);
   for (int i = 0; i < COUNT; i++) {
     cr_expect(tables[i].begin >= unit_reservation().begin &&
                   tables[i].end <= unit_reservation().end,
@@ -92,8 +100,10 @@ Test(heap, what_is_committed_can_be_written_with_its_tables) {
     for (size_t p = have - 1; p < have; p -= 97) {
       *(volatile char *)(heap.base + p * HEAP_PAGE) = 1;
       *(volatile char *)(heap.base + p * HEAP_PAGE + HEAP_PAGE - 1) = 1;
-      cr_expect_eq(heap.state[p * PAGE_GRANULES], 0);
-      cr_expect_eq(heap.state[(p + 1) * PAGE_GRANULES - 1], 0);
+      for (unsigned t = 0; t < STATE_TABLES; t++) {
+        cr_expect_eq(heap.state[t][p * HEAP_PAGE >> state_shifts[t]], 0);
+        cr_expect_eq(heap.state[t][((p + 1) * HEAP_PAGE - 1) >> state_shifts[t]], 0);
+      }
       cr_expect_eq(heap.allocated[p][PAGE_WORDS - 1], 0);
       cr_expect_eq(heap.marked[p][PAGE_WORDS - 1], 0);
       cr_expect_eq(heap.page_class[p], CLASS_NONE);
@@ -146,6 +156,33 @@ Test(heap, every_byte_of_a_span_finds_its_cell) {
     }
     cr_expect_eq(wrong, 0, "class %u", class);
   }
+}
+
+/* Spans of all classes side by side, each of whose cells has its own number for a state. */
+Test(heap, no_two_cells_share_a_state_byte) {
+  unit_start_heap();
+  static struct page *spans[3 * CLASS_SMALL_END];
+  size_t count = 0;
+  for (int round = 0; round < 3; round++) {
+    for (unsigned class = 1; class < CLASS_SMALL_END; class ++)
+      cr_assert(spans[count++] = page_heap_span(class));
+    bool zero;
+    cr_assert(spans[count++] = unit_large(1, GRANULE, &zero));
+  }
+  uint8_t number = 0;
+  for (size_t s = 0; s < count; s++)
+    for (uint32_t c = 0; c < spans[s]->cells; c++) {
+      uint8_t *state = state_at(page_address(spans[s]) + c * spans[s]->size);
+      cr_assert_eq(*state, 0, "cell %u of %zu bytes", c, (size_t)spans[s]->size);
+      number = number == 255 ? 1 : number + 1;
+      *state = number;
+    }
+  number = 0;
+  for (size_t s = 0; s < count; s++)
+    for (uint32_t c = 0; c < spans[s]->cells; c++) {
+      number = number == 255 ? 1 : number + 1;
+      cr_assert_eq(*state_at(page_address(spans[s]) + c * spans[s]->size), number);
+    }
 }
 
 Test(heap, every_page_of_a_large_object_finds_its_beginning) {
@@ -267,6 +304,7 @@ Test(heap, shrinks_to_a_budget) {
   cr_expect(heap_reserved() < 150 * MIB && before > GIB, "%zu MiB stay", heap_reserved() / MIB);
   cr_expect(heap.page_limit * HEAP_PAGE <= 100 * MIB);
   cr_expect_eq(heap.granules, heap.page_limit * PAGE_GRANULES);
+  cr_expect_eq(heap.size, heap.page_limit * HEAP_PAGE);
   cr_expect(!heap_holds(heap.base + heap.page_limit * HEAP_PAGE));
   struct heap_range ranges[HEAP_RANGES];
   size_t count = heap_ranges(ranges);
@@ -276,7 +314,8 @@ Test(heap, shrinks_to_a_budget) {
   }
   size_t limit = heap.page_limit;
   cr_expect(is_ours(heap.base, heap.base + limit * HEAP_PAGE));
-  cr_expect(is_ours((uintptr_t)heap.state, (uintptr_t)(heap.state + heap.granules)));
+  for (unsigned t = 0; t < STATE_TABLES; t++)
+    cr_expect(is_ours((uintptr_t)heap.state[t], end_of_states(t)));
   cr_expect(is_ours((uintptr_t)heap.allocated, (uintptr_t)(heap.allocated + limit)));
   cr_expect(is_ours((uintptr_t)heap.marked, (uintptr_t)(heap.marked + limit)));
   cr_expect(is_ours((uintptr_t)heap.page_class, (uintptr_t)(heap.page_class + limit)));
@@ -333,8 +372,10 @@ static uint64_t sum_of(const void *begin, size_t size) {
 /* Of all that the allocator goes by: tables, descriptors, the calling thread's buffers. */
 static uint64_t sum_of_state(void) {
   size_t pages = heap.committed_pages;
-  return sum_of(heap.state, pages * PAGE_GRANULES) ^
-         sum_of(heap.allocated, pages * sizeof *heap.allocated) ^
+  uint64_t states = 0;
+  for (unsigned t = 0; t < STATE_TABLES; t++)
+    states ^= sum_of(heap.state[t], pages * HEAP_PAGE >> state_shifts[t]);
+  return states ^ sum_of(heap.allocated, pages * sizeof *heap.allocated) ^
          sum_of(heap.marked, pages * sizeof *heap.marked) ^ sum_of(heap.page_class, pages) ^
          sum_of(heap.page_first, pages * sizeof *heap.page_first) ^
          sum_of(heap.pages, pages * sizeof *heap.pages) ^ sum_of(self.real, sizeof *self.real);
@@ -381,9 +422,9 @@ Test(heap, overflow_by_up_to_one_cell_never_reaches_allocator_state) {
   cr_expect_gt(stopped, 0);
   for (uintptr_t at = end; at < end + KERNEL_PAGE; at++) cr_assert(!is_open(at));
   cr_expect_eq(sum_of_state(), before);
-  heap.state[heap.granules - 1] ^= 1;
+  heap.state[0][heap.granules - 1] ^= 1;
   cr_expect_neq(sum_of_state(), before, "one bit of it would be seen");
-  heap.state[heap.granules - 1] ^= 1;
+  heap.state[0][heap.granules - 1] ^= 1;
   for (size_t i = 0; i < count; i++) {
     cr_assert_eq(release(made[i]), RELEASED);
     cr_assert_eq(release(made[i]), RELEASE_NOT_LIVE);

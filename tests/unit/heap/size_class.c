@@ -27,6 +27,20 @@ Test(size_class, sizes_rise_by_sixteen_and_then_by_quarters) {
   cr_expect_eq(size_classes[CLASS_SMALL_END - 1].size, SMALL_LIMIT);
 }
 
+Test(size_class, cells_begin_where_their_table_has_a_state_byte) {
+  for (unsigned class = 1; class < CLASS_COUNT; class ++) {
+    const struct size_class *c = &size_classes[class];
+    size_t size = class == CLASS_LARGE ? HEAP_PAGE : c->size;
+    cr_assert_lt(c->state_table, STATE_TABLES);
+    cr_expect_eq(c->state_shift, state_shifts[c->state_table]);
+    cr_expect_eq(size % ((size_t)1 << c->state_shift), 0, "%zu", size);
+    unsigned granules = 0; /* for one state byte, at most as many as divide the cell */
+    while (size >> (GRANULE_SHIFT + granules) << (GRANULE_SHIFT + granules) == size) granules++;
+    size_t dense = size_min(granules + GRANULE_SHIFT - 1, 8);
+    cr_expect_geq(c->state_shift, dense - (dense == 7), "%zu", size);
+  }
+}
+
 Test(size_class, powers_of_two_are_classes_up_to_the_limit) { /* allocate_aligned relies on it */
   for (size_t size = 16; size <= SMALL_LIMIT; size *= 2)
     cr_expect_eq(size_classes[size_class_of(size - 1)].size, size);

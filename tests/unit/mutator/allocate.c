@@ -215,7 +215,11 @@ Test(allocate, the_fast_paths_need_a_filled_buffer) {
 Test(allocate, the_fast_free_refuses_all_but_a_live_cell) {
   static int data;
   char *object = allocate(100, NULL), *large = allocate(100000, NULL);
-  for (size_t i = 1; i < 100; i++) cr_expect(!release_fast(object + i), "%zu", i);
+  for (size_t size = 0; size < SMALL_LIMIT; size = size * 5 / 4 + 1) {
+    char *other = allocate(size, NULL);
+    for (size_t i = 1; i <= size; i++) cr_assert(!release_fast(other + i), "%zu of %zu", i, size);
+    cr_assert(release_fast(other), "%zu", size);
+  }
   cr_expect(!release_fast(large));
   cr_expect(!release_fast(&data));
   cr_expect(!release_fast(NULL));
@@ -243,7 +247,8 @@ Test(allocate, the_fast_look_at_a_size_knows_live_cells_alone) {
     cr_assert(object_find(object, &cell));
     cr_assert_eq(cell_size_fast(object), cell.page->size);
     cr_expect_eq(cell_size_fast(object + 1), 0);
-    if (cell.page->size > GRANULE) cr_expect_eq(cell_size_fast(object + GRANULE), 0);
+    for (size_t at = GRANULE; at < cell.page->size; at += GRANULE)
+      cr_assert_eq(cell_size_fast(object + at), 0, "%zu of %zu", at, size);
     *state_at((uintptr_t)object) = STATE_LIVE | STATE_PINNED;
     cr_expect_eq(cell_size_fast(object), 0);
     *state_at((uintptr_t)object) = STATE_LIVE;

@@ -36,6 +36,15 @@ Test(quarantine, a_block_is_quarantined_once_and_stays_as_it_is) {
   }
 }
 
+Test(quarantine, what_lies_inside_a_block_takes_the_long_way) {
+  for (size_t size = 0; size < SMALL_LIMIT; size = size * 5 / 4 + 1) {
+    char *object = make(size);
+    for (size_t at = 1; at <= size; at++)
+      cr_assert(!quarantine_fast(object + at), "%zu of %zu", at, size);
+    cr_assert(quarantine_fast(object));
+  }
+}
+
 Test(quarantine, what_is_no_plain_object_takes_the_long_way) {
   char *object = make(100), *large = make(100000);
   int local;
