@@ -109,6 +109,20 @@ static bool note_protected(struct port_maps *maps, const struct mapping *mapping
   return true;
 }
 
+/* Whether any page of the process is swapped, which mincore takes for absent. By a sum over all of
+   them: VmSwap in status is inaccurate, as proc_pid_status(5) says. Where it cannot be told some
+   are. */
+static bool holds_swapped_pages(struct port_maps *maps) {
+  char *text = maps->copy;
+  long got = port_read_file("/proc/thread-self/smaps_rollup", text, maps->copy_size - 1);
+  text[got > 0 ? got : 0] = 0;
+  const char *line = strstr(text, "\nSwap:");
+  if (!line) return true;
+  line += sizeof "\nSwap:" - 1;
+  while (*line == ' ') line++;
+  return *line != '0';
+}
+
 enum port_maps_result port_maps_open(struct port_maps *maps) {
   maps->pagemap = maps->memory = -1;
   maps->scan_works = maps->swapped = false;
@@ -128,17 +142,7 @@ enum port_maps_result port_maps_open(struct port_maps *maps) {
     struct page_scan probe = {.size = sizeof probe, .begin = 0, .end = 0, .returned = IS_PRESENT};
     maps->scan_works = SYSTEM_CALL(SYS_ioctl, maps->pagemap, PAGE_SCAN, &probe) == 0;
   }
-  if (maps->pagemap < 0) { /* mincore cannot see swapped pages: ask whether there are any */
-    char *status = maps->copy;
-    long got = port_read_file("/proc/thread-self/status", status, maps->copy_size - 1);
-    status[got > 0 ? got : 0] = 0;
-    const char *line = strstr(status, "VmSwap:");
-    if (line) {
-      line += 7;
-      while (*line == ' ' || *line == '\t') line++;
-    }
-    maps->swapped = !line || *line != '0';
-  }
+  if (maps->pagemap < 0) maps->swapped = holds_swapped_pages(maps);
   const char *at = maps->text, *end = at + length;
   struct mapping mapping;
   bool ours = false, room = true;
