@@ -125,8 +125,9 @@ void background_start(void) {
 }
 
 void background_attention(void) {
-  if (!atomic_get(&blocking_work_due) && !atomic_get(&port_sealed))
-    atomic_set(&blocking_work_due, 1);
+  if (atomic_get(&blocking_work_due) || atomic_get(&port_sealed)) return;
+  pace_note_start(port_now());
+  atomic_set(&blocking_work_due, 1);
 }
 
 /* Work may be due for seconds, and a server enters thousands of calls in each. */

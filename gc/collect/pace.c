@@ -197,9 +197,13 @@ bool pace_near_limit(void) {
   return pace.due_by_limit && page_heap_filled() >= atomic_get(&pace.due_pages);
 }
 
+void pace_note_start(uint64_t now) {
+  if (!pace.last) pace.last = now; /* the clock's beginning is not the program's */
+}
+
 bool pace_idle_due(uint64_t now) {
   if (!options.idle) return false;
-  if (!pace.last) pace.last = now; /* no cycle yet: the clock's beginning is not the program's */
+  pace_note_start(now);
   uint64_t idle = now - pace.last;
   if (pace_attention_due() && idle >= (uint64_t)options.idle * 1000000000u) return true;
   if (!atomic_get(&mutator_pages_emptied)) return false;

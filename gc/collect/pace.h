@@ -89,6 +89,9 @@ static inline bool pace_overdue(void) {
 static inline bool pace_attention_due(void) {
   return page_heap_filled() >= atomic_get(&pace.attention_pages);
 }
+/* As long as there was no cycle the program is idle from here on, or from where it was said first.
+ */
+HIDDEN void pace_note_start(uint64_t now);
 /* The heap grew since the last cycle and that is `idle` seconds ago; or much was freed in pages
    that other threads hold, and a cycle now would take less than a fiftieth of the time since. */
 HIDDEN bool pace_idle_due(uint64_t now);
