@@ -36,8 +36,8 @@ void bad_pointer_start(void) {
   report_trace = trace;
 }
 
-/* Did the collector take a block back that began here? The page is not in use, and what class it
-   was of is not known any more. */
+/* Did the collector take a block back that began here? There is no cell now, and of what class it
+   was is not known any more. */
 static bool was_reclaimed(uintptr_t pointer) {
   uintptr_t offset = pointer - heap.base;
   if (offset / HEAP_PAGE >= atomic_get(&heap.committed_pages)) return false;
@@ -55,7 +55,7 @@ void bad_pointer(const char *by, void *pointer) {
     report.what = was_reclaimed(report.address) ? "a block that the collector took back"
                                                 : "an address of the heap where no block is";
   } else {
-    uint8_t state = atomic_get(state_at(cell.address));
+    uint8_t state = atomic_get(cell.state);
     report.block = cell.address;
     report.size = cell_usable(&cell);
     if (cell.address != report.address)

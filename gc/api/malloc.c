@@ -127,7 +127,7 @@ static bool drops(void) {
 
 /* The leak injector: this object's free() never happens. */
 static bool drop(const struct cell *cell) {
-  uint8_t *state = state_at(cell->address), live = atomic_get(state);
+  uint8_t *state = cell->state, live = atomic_get(state);
   if (!drops() || (live & ~STATE_SUSPECT_MASK) != STATE_LIVE ||
       !__atomic_compare_exchange_n(state, &live, live | STATE_DROPPED, false, __ATOMIC_SEQ_CST,
                                    __ATOMIC_RELAXED))
@@ -143,15 +143,14 @@ static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_
   if (UNLIKELY((state & STATE_CONDEMNED) || state_is_dead(state))) {
     report_false_reclaim(by, cell->address, cell->page->size, caller);
     if (UNLIKELY(cell->page->barred)) page_heap_open_large(cell->page);
-    __atomic_compare_exchange_n(state_at(cell->address), &state,
-                                STATE_LIVE | (state & STATE_DROPPED), false, __ATOMIC_SEQ_CST,
-                                __ATOMIC_RELAXED);
-    state = atomic_get(state_at(cell->address));
+    __atomic_compare_exchange_n(cell->state, &state, STATE_LIVE | (state & STATE_DROPPED), false,
+                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    state = atomic_get(cell->state);
   } else if (UNLIKELY((state & STATE_LIVE) && state_suspected(state))) {
     /* A suspect that is used: the count starts anew. It may be changing hands just now. */
     uint8_t trusted = state & ~STATE_SUSPECT_MASK;
-    if (__atomic_compare_exchange_n(state_at(cell->address), &state, trusted, false,
-                                    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+    if (__atomic_compare_exchange_n(cell->state, &state, trusted, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_RELAXED))
       state = trusted;
   }
   return (state & STATE_LIVE) && !(state & STATE_DROPPED);
@@ -169,7 +168,7 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
     if (options.free_policy == FREE_TRUST) canary_wipe(cell.address, cell.page->size);
   }
   if (options.free_policy == FREE_IGNORE) {
-    pin_end(cell.address);
+    pin_end(&cell);
     return;
   }
   if (options.free_policy == FREE_QUARANTINE) {
@@ -270,7 +269,7 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   }
   if (moved != PORT_MOVED) memcpy(target, pointer, size_min(old, size));
   if (UNLIKELY(heap.pads != NULL) && by_pages) canary_move(place.address, place.page->size, size);
-  uint8_t state = atomic_get(state_at((uintptr_t)pointer));
+  uint8_t state = atomic_get(cell->state);
   if (UNLIKELY(state & STATE_PINNED)) pin_object((uintptr_t)target);
   if (UNLIKELY(state_is_leaf(state))) set_leaf(target);
   free(pointer);

@@ -223,8 +223,8 @@ static COLD void check_canary(uintptr_t address, size_t size) {
 }
 
 /* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */
-static bool take_dead(uintptr_t address, size_t size, bool later) {
-  uint8_t *object = state_at(address), old = atomic_get(object);
+static bool take_dead(uintptr_t address, uint8_t *object, size_t size, bool later) {
+  uint8_t old = atomic_get(object);
   if (!state_is_dead(old) || !__atomic_compare_exchange_n(object, &old, state_of_taken(), false,
                                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
     return false;
@@ -262,10 +262,9 @@ static uint64_t cells_of(state_word bytes, unsigned step) {
 }
 
 /* The dead among 64 cells whose states are one, two or four bytes apart; those that were taken. */
-static inline uint64_t take_small(uintptr_t address, size_t size, unsigned step, uint64_t dead,
-                                  bool later) {
+static inline uint64_t take_small(uintptr_t address, state_word *states, size_t size, unsigned step,
+                                  uint64_t dead, bool later) {
   unsigned cells = WORD_STATES / step;
-  state_word *states = (state_word *)state_at(address);
   uint64_t all = (1ull << cells) - 1, taken = 0;
   for (unsigned first = 0; first < 64; first += cells, states++, address += cells * size) {
     if (!(dead >> first & all)) continue;
@@ -281,17 +280,20 @@ static inline uint64_t take_small(uintptr_t address, size_t size, unsigned step,
   return taken;
 }
 
-static inline uint64_t take_cells(uintptr_t address, size_t size, size_t step, uint64_t dead,
+static inline uint64_t take_cells(const struct size_class *c, uintptr_t address, uint64_t dead,
                                   bool later) {
+  size_t size = c->size, step = size >> c->state_shift;
+  uint8_t *states = state_in_class(c, address);
   uint64_t taken = 0;
   switch (UNLIKELY(heap.pads != NULL) ? 0 : step) { /* each has its own canary */
-  case 1: return take_small(address, size, 1, dead, later);
-  case 2: return take_small(address, size, 2, dead, later);
-  case 4: return take_small(address, size, 4, dead, later);
+  case 1: return take_small(address, (state_word *)states, size, 1, dead, later);
+  case 2: return take_small(address, (state_word *)states, size, 2, dead, later);
+  case 4: return take_small(address, (state_word *)states, size, 4, dead, later);
   }
-  for (uint64_t bits = dead; bits; bits &= bits - 1)
-    if (take_dead(address + (size_t)__builtin_ctzll(bits) * size, size, later))
-      taken |= bits & -bits;
+  for (uint64_t bits = dead; bits; bits &= bits - 1) {
+    size_t cell = (size_t)__builtin_ctzll(bits);
+    if (take_dead(address + cell * size, states + cell * step, size, later)) taken |= bits & -bits;
+  }
   return taken;
 }
 
@@ -311,7 +313,8 @@ static void sweep_large(struct page *page) {
   bool dead = page_marked(page)[0] & 1, later = wipes_later();
   page_marked(page)[0] = 0;
   if (dead && UNLIKELY(page->barred) && !page_heap_open_large(page)) return;
-  if (!dead || !take_dead(page_address(page), page->size, later)) return;
+  uintptr_t address = page_address(page);
+  if (!dead || !take_dead(address, state_at(address), page->size, later)) return;
   if (page->purged || (later && page->size >= LARGE_TO_PURGE)) page_heap_empty_large(page);
   if (later) page->unwiped = !page->purged;
   page_heap_release_large(page);
@@ -327,13 +330,17 @@ static void sweep_claimed(struct page *page) {
      our eyes it may not be, which harms nobody. */
   bool later = wipes_later() && is_all_garbage(page) && atomic_get(&page->full);
   if (later) page->unwiped = 1;
-  size_t size = page->size, step = state_step(page);
-  unsigned words = page->words; /* once the last cell is free the page may change hands */
+  /* Of before: the page may change hands once the last cell is free, and the program frees dead
+     cells, too, where it had hidden its pointers. What is left then are bits without a dead cell.
+   */
+  const struct size_class *c = &size_classes[page->class];
+  size_t size = c->size;
+  unsigned words = page->words;
   for (unsigned w = 0; w < words; w++) {
     uint64_t dead = marked[w];
     if (!dead) continue;
     marked[w] = 0;
-    uint64_t taken = take_cells(page_address(page) + w * 64 * size, size, step, dead, later);
+    uint64_t taken = take_cells(c, page_address(page) + w * 64 * size, dead, later);
     /* From here on the cells are anyone's; with the last of them the page may be gone. */
     if (!taken) continue;
     atomic_sub(&page_heap_counts.cell_bytes, count_ones(taken) * size);

@@ -185,11 +185,12 @@ static inline uint64_t *page_marked(const struct page *page) {
   return heap.marked[page_index(page)];
 }
 
-/* An object's place: its page, its number in the page, its first byte. */
+/* An object's place: its page, its number in the page, its first byte; its state byte. */
 struct cell {
   struct page *page;
   uint32_t index;
   uintptr_t address;
+  uint8_t *state; /* may change, as any that is not the caller's */
 };
 
 /* An entry of page_first. A heap has fewer pages than its lower part can number (HEAP_LARGEST). */
@@ -223,18 +224,25 @@ static inline size_t state_step(const struct page *page) {
   return page->size >> size_classes[page->class].state_shift;
 }
 
-/* Finds the cell an address lies in, whatever the cell's state. False: in no cell. */
+/* Finds the cell an address lies in, whatever the cell's state. False: in no cell. A page that is
+   not the caller's may be released meanwhile and become one of another class. Its class is looked
+   up once, and before the rest: of a class that it had, it has no state byte that tells of an
+   object any more; of one that it has, the rest is there. To look twice may be to find another
+   object's, since a sparse table has no byte for every address. */
 static inline bool cell_of(uintptr_t address, struct cell *cell) {
   uintptr_t offset = address - heap.base;
   if (offset >> GRANULE_SHIFT >= heap.granules) return false;
   size_t number = offset >> HEAP_PAGE_SHIFT;
   if (number >= atomic_get(&heap.committed_pages)) return false;
-  size_t first = page_first(number);
+  uint32_t entry = atomic_get_acquire(&heap.page_first[number]);
+  size_t first = page_entry_first(entry);
   struct page *page = &heap.pages[first];
   uint64_t granule = (offset >> GRANULE_SHIFT) - first * PAGE_GRANULES;
   uint32_t index = cell_index(granule, page->reciprocal);
   if (index >= page->cells) return false;
-  *cell = (struct cell){page, index, page_address(page) + index * page->size};
+  uintptr_t begin = page_address(page) + index * page->size;
+  const struct size_class *c = &size_classes[page_entry_class(entry)];
+  *cell = (struct cell){page, index, begin, state_in_class(c, begin)};
   return true;
 }
 

@@ -111,8 +111,7 @@ enum release_result release(void *pointer) {
   if (!heap_holds((uintptr_t)pointer)) return RELEASE_FOREIGN;
   uint8_t old = object_find(pointer, &cell);
   /* Exchanged, so that of two threads that free one block at once only one goes on. */
-  if (!state_is_none(old))
-    old = __atomic_exchange_n(state_at((uintptr_t)pointer), STATE_NONE, __ATOMIC_SEQ_CST);
+  if (!state_is_none(old)) old = __atomic_exchange_n(cell.state, STATE_NONE, __ATOMIC_SEQ_CST);
   if (state_is_none(old)) return RELEASE_NOT_LIVE;
   if (cell.page->class == CLASS_LARGE) {
     if (!keep(cell.page)) page_heap_release_large(cell.page);

@@ -44,7 +44,7 @@ static inline size_t cell_usable(const struct cell *cell) {
 static inline uint8_t object_find(const void *pointer, struct cell *cell) {
   uintptr_t address = (uintptr_t)pointer;
   if (!cell_of(address, cell) || cell->address != address) return STATE_NONE;
-  return atomic_get(state_at(address));
+  return atomic_get(cell->state);
 }
 
 /* --- the fast paths, inlined into malloc and free ------------------------------------------------
@@ -128,9 +128,15 @@ static inline bool release_fast(void *pointer) {
     struct buffer *buffer =
         (struct buffer *)((char *)&mutator_fast.dummy.buffers[class] + self.displacement);
     OPAQUE(buffer);
-    uint32_t count = buffer->count;
-    if (LIKELY(count < buffer->limit) && LIKELY(!((uint32_t)address & buffer->state_rest))) {
-      uint8_t *state = (uint8_t *)(buffer->states + (address >> buffer->state_shift));
+    uint64_t count = buffer->count; /* so, and `at` so, gcc 12 makes no copies of them */
+    OPAQUE(count);
+    if (LIKELY((uint32_t)count < buffer->limit) &&
+        LIKELY(!((uint32_t)address & buffer->state_rest))) {
+      uintptr_t at = address;
+      OPAQUE(at);
+      at >>= buffer->state_shift;
+      at += buffer->states;
+      uint8_t *state = (uint8_t *)at;
       if (UNLIKELY(*state != STATE_LIVE)) return false;
       *state = STATE_NONE;
       COMPILER_BARRIER();
@@ -138,7 +144,7 @@ static inline bool release_fast(void *pointer) {
       COMPILER_BARRIER();
       buffer->hot = pointer;
       COMPILER_BARRIER();
-      buffer->count++; /* in place: from `count` it would take two instructions more */
+      buffer->count = (uint32_t)count + 1;
       return true;
     }
   }

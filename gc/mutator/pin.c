@@ -7,7 +7,7 @@
 bool pin_object(uintptr_t word) {
   struct cell cell;
   if (!cell_of(word, &cell)) return false;
-  uint8_t *state = state_at(cell.address), old = atomic_get(state);
+  uint8_t *state = cell.state, old = atomic_get(state);
   do {
     if (!(old & STATE_LIVE) || (old & STATE_DROPPED)) return false;
   } while (!__atomic_compare_exchange_n(state, &old, old | STATE_PINNED, false, __ATOMIC_SEQ_CST,
@@ -31,6 +31,6 @@ void pin_all(void) {
   }
 }
 
-void pin_end(uintptr_t object) {
-  __atomic_fetch_and(state_at(object), (uint8_t)~STATE_PINNED, __ATOMIC_SEQ_CST);
+void pin_end(const struct cell *cell) {
+  __atomic_fetch_and(cell->state, (uint8_t)~STATE_PINNED, __ATOMIC_SEQ_CST);
 }

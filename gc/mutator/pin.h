@@ -18,6 +18,6 @@ HIDDEN bool pin_object(uintptr_t word);
 /* Pins every object that is live, but for what other threads allocate meanwhile. */
 HIDDEN void pin_all(void);
 /* Ends the pin of an object whose free() frees nothing (free=ignore). */
-HIDDEN void pin_end(uintptr_t object);
+HIDDEN void pin_end(const struct cell *cell);
 
 #endif

@@ -19,7 +19,7 @@ static bool is_emptied_by_free(const struct page *page) {
 }
 
 bool quarantine(const struct cell *cell) {
-  uint8_t *state = state_at(cell->address), old = atomic_get(state);
+  uint8_t *state = cell->state, old = atomic_get(state);
   do {
     if (!(old & STATE_LIVE)) return false;
   } while (!__atomic_compare_exchange_n(state, &old, STATE_QUARANTINED, false, __ATOMIC_SEQ_CST,

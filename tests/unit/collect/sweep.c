@@ -1,6 +1,6 @@
 /* sweep.c: the flip and the sweep. Mark bits are set by hand; the world of these tests is one
    thread, or threads that wait while the flip runs. */
-#include "tests/unit/unit.h"
+#include "tests/unit/step.h"
 
 #include "collect/mark.h"
 #include "collect/sweep.h"
@@ -213,7 +213,7 @@ Test(sweep, or_poison) {
 Test(sweep, each_small_cell_meets_its_own_fate) {
   enum { COUNT = 9000 };
   static uint8_t *objects[COUNT], fates[COUNT]; /* 0 dead, 1 reached, 2 dead, yet freed */
-  static const size_t sizes[] = {1, 17, 33, 49, 65, 100, 200};
+  static const size_t sizes[] = {1, 17, 33, 49, 65, 100, 120, 200, 250, 500, 1000, 1500};
   uint64_t seed = 71;
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
     for (int round = 0; round < 4; round++) {
@@ -237,6 +237,56 @@ Test(sweep, each_small_cell_meets_its_own_fate) {
       expect_no_marks();
     }
   }
+}
+
+enum { CELLS = 2048 };
+static struct {
+  struct page *page;
+  void *old[2 * CELLS];          /* of 32 bytes, in that page or not */
+  uint8_t *new[HEAP_PAGE / 256]; /* of 256, in the same page later */
+  int new_count;
+} change;
+
+static bool is_begun(void) { return page_allocated(change.page)[1] != ~0ull; }
+
+static bool is_in_page(const void *object) {
+  struct cell cell = {0};
+  cr_assert(cell_of((uintptr_t)object, &cell));
+  return cell.page == change.page;
+}
+
+/* The program frees what is dead, whose pointers it had hidden, and gets the page for other cells.
+ */
+static void free_the_dead(void) {
+  for (int i = 0; i < 2 * CELLS; i++)
+    if (is_in_page(change.old[i])) release(change.old[i]);
+  allocate_trim(true);
+  cr_assert_eq(change.page->cells, 0, "the page was released");
+  for (int i = 0; i < CELLS; i++) {
+    uint8_t *object = memset(make(250, 0), 0x55, 250);
+    if (is_in_page(object)) change.new[change.new_count++] = object;
+  }
+  cr_assert_gt(change.new_count, 200);
+}
+
+Test(sweep, a_page_that_changes_its_class_meanwhile) {
+  static void *others[CELLS];
+  struct cell cell = {0};
+  int kept = 0;
+  change.old[0] = make(20, 0);
+  cr_assert(cell_of((uintptr_t)change.old[0], &cell));
+  change.page = cell.page;
+  for (int i = 0; i < CELLS; i++) others[i] = make(250, 0); /* dead ones behind it */
+  cr_assert(cell_of((uintptr_t)others[0], &cell));
+  cr_assert_eq(cell.page, change.page + 1);
+  for (int i = 1; i < 2 * CELLS; i++) change.old[i] = make(20, 0); /* and another is current */
+  set_marked(change.old[5]);                                       /* not all of it is garbage */
+  sweep_flip(&take_all);
+  cr_assert(step_through(sweep_rest, is_begun, free_the_dead));
+  for (int i = 0; i < change.new_count; i++)
+    for (int b = 0; b < 250; b++) cr_assert_eq(change.new[i][b], 0x55, "%d, %d", i, b);
+  for (int i = 0; i < CELLS; i++) kept += is_allocated(others[i]);
+  cr_expect_leq(kept, change.new_count, "all dead ones are free: %d are not", kept);
 }
 
 static size_t unwiped_pages(void) {

@@ -1,5 +1,5 @@
 /* allocate.c: objects made, resized and freed, and every way to free what is none. */
-#include "tests/unit/unit.h"
+#include "tests/unit/step.h"
 
 TestSuite(allocate, .init = unit_start_heap, .timeout = 60);
 TestSuite(small_allocate, .timeout = 60);
@@ -195,6 +195,77 @@ Test(allocate, cells_are_not_resized_in_place) {
   cr_assert(cell_of((uintptr_t)object, &cell));
   cr_expect(!resize_in_place(&cell, 200));
   cr_expect(!resize_in_place(&cell, 50000));
+}
+
+/* --- a page that changes hands ------------------------------------------------------------------
+ */
+
+enum { CELLS = 2048 };
+static struct {
+  struct page *page;
+  void *old[2 * CELLS];       /* of 32 bytes, in that page or not */
+  void *new[HEAP_PAGE / 256]; /* of 256, in the same page later */
+  int new_count;
+  void *twice; /* is freed by two threads at once */
+  uint8_t *state;
+  enum release_result result;
+  unsigned steps, due;
+} change;
+
+static struct page *page_of(const void *object) {
+  struct cell cell = {0};
+  cr_assert(cell_of((uintptr_t)object, &cell));
+  return cell.page;
+}
+
+static void fill_page(void) {
+  for (int i = 0; i < 2 * CELLS; i++) change.old[i] = allocate(20, NULL);
+  change.page = page_of(change.old[0]); /* it is full, and another is current */
+  change.new_count = 0;
+  for (int i = 0; i < 2 * CELLS; i++) /* where no larger cell begins */
+    if (page_of(change.old[i]) == change.page && (uintptr_t)change.old[i] % 256 == 0x60)
+      change.twice = change.old[i];
+  change.state = state_at((uintptr_t)change.twice);
+}
+
+static void other_thread_frees(void) {
+  for (int i = 0; i < 2 * CELLS; i++) {
+    if (page_of(change.old[i]) != change.page) continue;
+    cr_assert_eq(release(change.old[i]), RELEASED);
+    change.old[i] = NULL;
+  }
+  allocate_trim(true);
+  cr_assert_eq(change.page->cells, 0, "the page was released");
+  for (int i = 0; i < CELLS; i++) {
+    void *object = allocate(250, NULL);
+    if (page_of(object) == change.page) change.new[change.new_count++] = object;
+  }
+  cr_assert_gt(change.new_count, 200);
+}
+
+static void free_twice(void) { change.result = release(change.twice); }
+
+static bool is_next_step(void) {
+  return ++change.steps == change.due && *change.state == STATE_LIVE;
+}
+
+Test(allocate, a_page_that_changes_its_class_between_any_two_instructions_of_a_free) {
+  unsigned due = 1;
+  for (;; due++) {
+    fill_page();
+    change.due = due;
+    change.steps = 0;
+    if (!step_through(free_twice, is_next_step, other_thread_frees)) break;
+    cr_assert_eq(change.result, RELEASE_NOT_LIVE, "%u", due);
+    for (int i = 0; i < change.new_count; i++) {
+      cr_assert(unit_is_live(change.new[i]), "%u: %d", due, i);
+      release(change.new[i]);
+    }
+    for (int i = 0; i < 2 * CELLS; i++)
+      if (change.old[i]) release(change.old[i]);
+    allocate_trim(true);
+  }
+  cr_expect_gt(due, 20, "%u", due);
 }
 
 /* --- fast paths ------------------------------------------------------------------------------- */

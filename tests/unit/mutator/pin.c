@@ -61,7 +61,9 @@ Test(pin, all_that_is_live) {
 Test(pin, ends) {
   char *object = allocate(100, NULL);
   pin_object((uintptr_t)object);
-  pin_end((uintptr_t)object);
+  struct cell cell = {0};
+  cr_assert(cell_of((uintptr_t)object, &cell));
+  pin_end(&cell);
   cr_assert_eq(state_of(object), STATE_LIVE);
 }
 
