@@ -233,8 +233,8 @@ static bool take_dead(uintptr_t address, uint8_t *object, size_t size, bool late
   return true;
 }
 
-/* Eight state bytes, claimed at once: an exchange for each cell is most of what a sweep
-   of small ones costs. The neighbours' bytes are their owners' meanwhile, who store them singly; a
+/* Eight state bytes, claimed at once: an exchange for each cell is most of what a sweep of small
+   ones costs. The neighbours' bytes are their owners' meanwhile, who store them singly; a
    locked exchange of the eight is between any two such stores, or fails. */
 typedef uint64_t state_word __attribute__((may_alias));
 enum { WORD_STATES = sizeof(state_word) };
@@ -330,9 +330,9 @@ static void sweep_claimed(struct page *page) {
      our eyes it may not be, which harms nobody. */
   bool later = wipes_later() && is_all_garbage(page) && atomic_get(&page->full);
   if (later) page->unwiped = 1;
-  /* Of before: the page may change hands once the last cell is free, and the program frees dead
-     cells, too, where it had hidden its pointers. What is left then are bits without a dead cell.
-   */
+  /* As it is now: with its last cell free the page may change hands under our eyes, since the
+     program may free the dead, whose pointers it had hidden. The old class's states tell of none
+     then. */
   const struct size_class *c = &size_classes[page->class];
   size_t size = c->size;
   unsigned words = page->words;
