@@ -356,7 +356,8 @@ struct port_maps {
   size_t copy_size;
   /* Called for every stretch of memory that may hold the program's pointers: [begin, end) at
      address `origin`; begin differs from origin when a copy is handed out. What is handed out in
-     parts overlaps where they meet: no word is cut in two within a mapping. */
+     parts overlaps where they meet: no word is cut in two within a mapping. In the order of
+     addresses. */
   void (*visit)(void *context, uintptr_t begin, uintptr_t end, uintptr_t origin);
   void *context;
   struct port_range main_stack; /* result: the [stack] mapping */

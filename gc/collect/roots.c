@@ -68,9 +68,7 @@ static void mark_stretch(uintptr_t begin, uintptr_t end) {
 
 /* A word at no multiple of its size may lie across the end of one stretch and the beginning of the
    next: at the end of a program's initialised data, where what is zero at first begins, or where
-   the program has closed a page. Stretches come in the order of addresses, but for shared memory,
-   which may be visited after the rest: what lies half in it and half in private memory is missed.
- */
+   the program has closed a page. Stretches come in the order of addresses. */
 static void mark_join(uintptr_t begin, uintptr_t origin) {
   if (origin != state.last.end || WITHOUT(words_across)) return;
   uintptr_t words[2] = {state.last.word, 0}; /* aligned as they are in the program */

@@ -365,12 +365,28 @@ static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
   return true;
 }
 
-/* All private mappings of one gap between our own ranges, by one scan. */
-static bool visit_gap(struct port_maps *maps, uintptr_t begin, uintptr_t end) {
-  const char *at = maps->text, *text_end = at + maps->text_length;
+/* A place in the list of mappings. */
+struct cursor {
+  const char *at, *end;
   struct mapping mapping;
-  bool more = next_mapping(&at, text_end, &mapping);
-  while (more && mapping.end <= begin) more = next_mapping(&at, text_end, &mapping);
+  bool more;
+};
+
+static void go_on(struct cursor *cursor) {
+  cursor->more = next_mapping(&cursor->at, cursor->end, &cursor->mapping);
+}
+
+static struct cursor first_mapping(const struct port_maps *maps) {
+  struct cursor cursor = {.at = maps->text, .end = maps->text + maps->text_length};
+  go_on(&cursor);
+  return cursor;
+}
+
+/* All private mappings in a range that holds none of ours and no shared one, by one scan. The list
+   is gone through but once: ranges come in order. */
+static bool visit_gap(struct port_maps *maps, struct cursor *list, uintptr_t begin, uintptr_t end) {
+  const struct mapping *mapping = &list->mapping;
+  while (list->more && mapping->end <= begin) go_on(list);
   while (begin < end) {
     uintptr_t stopped;
     long count = list_pages_timed(maps, begin, end, false, &stopped);
@@ -378,13 +394,13 @@ static bool visit_gap(struct port_maps *maps, uintptr_t begin, uintptr_t end) {
     for (long i = 0; i < count; i++) {
       struct port_range range = maps->ranges[i];
       while (range.begin < range.end) {
-        while (more && mapping.end <= range.begin) more = next_mapping(&at, text_end, &mapping);
-        if (!more || mapping.begin >= range.end) break; /* the list does not know it: too new */
-        uintptr_t from = size_max(range.begin, mapping.begin);
-        uintptr_t to = size_min(range.end, mapping.end);
-        enum reading reading = reading_of(&mapping);
+        while (list->more && mapping->end <= range.begin) go_on(list);
+        if (!list->more || mapping->begin >= range.end) break; /* not in the list: too new */
+        uintptr_t from = size_max(range.begin, mapping->begin);
+        uintptr_t to = size_min(range.end, mapping->end);
+        enum reading reading = reading_of(mapping);
         if (reading == IN_PLACE || reading == COPY)
-          if (!visit_pages(maps, &mapping, reading, from, to)) return false;
+          if (!visit_pages(maps, mapping, reading, from, to)) return false;
         range.begin = to;
       }
     }
@@ -393,32 +409,56 @@ static bool visit_gap(struct port_maps *maps, uintptr_t begin, uintptr_t end) {
   return true;
 }
 
-enum port_maps_result port_maps_visit(struct port_maps *maps) {
-  if (maps->scan_works) {
-    uintptr_t gap = 0;
-    for (size_t i = 0; i <= maps->exclude_count; i++) {
-      uintptr_t gap_end = i < maps->exclude_count ? maps->exclude[i].begin : ADDRESS_END;
-      if (gap < gap_end && !visit_gap(maps, gap, gap_end)) return PORT_MAPS_UNREADABLE;
-      if (i < maps->exclude_count) gap = maps->exclude[i].end;
-    }
+/* The same of a range that may hold ours. */
+static bool visit_private(struct port_maps *maps, struct cursor *list, uintptr_t begin,
+                          uintptr_t end) {
+  for (size_t i = 0; i < maps->exclude_count; i++) {
+    const struct port_range *ours = &maps->exclude[i];
+    if (ours->end <= begin) continue;
+    if (ours->begin >= end) break;
+    if (begin < ours->begin && !visit_gap(maps, list, begin, ours->begin)) return false;
+    begin = ours->end;
   }
-  const char *at = maps->text, *end = at + maps->text_length;
-  struct mapping mapping;
-  while (next_mapping(&at, end, &mapping)) {
-    enum reading reading = reading_of(&mapping);
-    if (reading == SKIP || (maps->scan_works && reading != COPY_SHARED)) continue;
-    if (mapping.begin >= ADDRESS_END) continue;
+  return begin >= end || visit_gap(maps, list, begin, end);
+}
+
+/* With PAGEMAP_SCAN: what lies between shared mappings at once, and they one by one, so that all is
+   visited in the order of addresses. */
+static bool visit_by_scans(struct port_maps *maps) {
+  struct cursor list = first_mapping(maps), shared = list;
+  uintptr_t begin = 0;
+  for (; shared.more && shared.mapping.begin < ADDRESS_END; go_on(&shared)) {
+    const struct mapping *mapping = &shared.mapping;
+    if (reading_of(mapping) != COPY_SHARED) continue;
+    if (!visit_private(maps, &list, begin, mapping->begin)) return false;
+    if (!visit_mapping(maps, mapping, COPY_SHARED, mapping->begin, mapping->end)) return false;
+    begin = mapping->end;
+  }
+  return visit_private(maps, &list, begin, ADDRESS_END);
+}
+
+/* Without: mapping by mapping. */
+static bool visit_by_mappings(struct port_maps *maps) {
+  for (struct cursor list = first_mapping(maps); list.more; go_on(&list)) {
+    const struct mapping *mapping = &list.mapping;
+    enum reading reading = reading_of(mapping);
+    if (reading == SKIP) continue;
+    if (mapping->begin >= ADDRESS_END) continue;
     /* The kernel may have merged a neighbour with a range of ours: visit what is between them. */
-    uintptr_t begin = mapping.begin;
+    uintptr_t begin = mapping->begin;
     for (size_t i = 0; i <= maps->exclude_count; i++) {
       bool last = i == maps->exclude_count;
-      uintptr_t stop = last ? mapping.end : size_min(mapping.end, maps->exclude[i].begin);
-      if (begin < stop && !visit_mapping(maps, &mapping, reading, begin, stop))
-        return PORT_MAPS_UNREADABLE;
+      uintptr_t stop = last ? mapping->end : size_min(mapping->end, maps->exclude[i].begin);
+      if (begin < stop && !visit_mapping(maps, mapping, reading, begin, stop)) return false;
       if (!last) begin = size_max(begin, maps->exclude[i].end);
     }
   }
-  return PORT_MAPS_OK;
+  return true;
+}
+
+enum port_maps_result port_maps_visit(struct port_maps *maps) {
+  bool visited = maps->scan_works ? visit_by_scans(maps) : visit_by_mappings(maps);
+  return visited ? PORT_MAPS_OK : PORT_MAPS_UNREADABLE;
 }
 
 bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr_t end,

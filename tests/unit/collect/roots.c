@@ -213,6 +213,24 @@ Test(roots, words_across_neighbouring_mappings) {
   expect_neighbours(PROT_NONE, "closed beside open");
 }
 
+/* Shared memory, of which another scan tells, between private. */
+Test(roots, words_across_shared_and_private_memory) {
+  static const int both = PROT_READ | PROT_WRITE;
+  static const size_t size = (COUNT + 2) * KERNEL_PAGE;
+  char *area = mmap(NULL, size, both, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  cr_assert_neq(area, MAP_FAILED);
+  for (int i = 1; i <= COUNT; i += i % 4 == 1 ? 1 : 3) { /* two side by side, two private ones */
+    char *page = area + (size_t)i * KERNEL_PAGE;
+    cr_assert_eq(mmap(page, KERNEL_PAGE, both, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+                 page);
+  }
+  for (int i = 0; i < COUNT; i++) {
+    void *object = unit_unhide(hidden[i]);
+    memcpy(area + (size_t)(i + 1) * KERNEL_PAGE - 4, &object, sizeof object);
+  }
+  expect_all("shared beside private");
+}
+
 /* As where a program's initialised data ends, and what is zero at first begins. */
 Test(roots, words_across_a_file_and_what_follows_it) {
   int file = open("/proc/self/exe", O_RDONLY);
