@@ -31,7 +31,8 @@ static void define(unsigned class, uint32_t size) {
   c->span = 1;
   while (c->span < MOST_PAGES && c->span * HEAP_PAGE / size < LEAST_CELLS) c->span *= 2;
   c->cells = (uint16_t)(c->span * HEAP_PAGE / size);
-  uint32_t slots = BUFFER_BYTES / size;
+  bool finer = size > FINER_FROM && size <= 2 * FINER_FROM; /* twice as many classes share them */
+  uint32_t slots = BUFFER_BYTES / (finer ? 2 : 1) / size;
   c->slots = (uint16_t)(slots < 2 ? 2 : slots > BUFFER_SLOTS ? BUFFER_SLOTS : slots);
 }
 

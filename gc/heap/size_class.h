@@ -27,7 +27,7 @@ struct size_class {
   uint8_t *states; /* the state byte of the heap's first address, in the table that holds those of
                       this class (heap.c) */
   uint16_t cells;  /* in a span of such cells; a large object is one, class 0 has none */
-  uint16_t slots;  /* cells an allocation buffer may hold: 64 KiB of them, 2 to 263 */
+  uint16_t slots;  /* cells an allocation buffer may hold: 64 or 32 KiB of them, 2 to 263 */
   uint8_t span;    /* heap pages of a span */
   uint8_t state_table; /* 0 to STATE_TABLES - 1 */
   uint8_t state_shift; /* in that table there is a state byte for every 1 << state_shift bytes of

@@ -296,8 +296,9 @@ NOINLINE static void child_by_vfork(bool by_fork) {
 
 /* Handlers that change handlers, in two threads, while signals arrive. */
 enum {
-  FLIPS = 100
-}; /* more than these; the threads may begin late, and at last the alarm ends it */
+  FLIPS = 100,     /* more than these; the threads may begin late, and at last the alarm ends it */
+  ROUNDS = 200000, /* for as long as some tens of collections take */
+};
 static volatile sig_atomic_t flips, stop;
 static void flip(int number);
 static void flip_info(int number, siginfo_t *info, void *context) {
@@ -319,7 +320,7 @@ static void storm(void) {
   pthread_t threads[2];
   flip(SIGUSR1);
   for (int i = 0; i < 2; i++) CHECK(pthread_create(&threads[i], NULL, flood, NULL) == 0);
-  for (int i = 0; i < 20000 || flips <= FLIPS; i++) {
+  for (int i = 0; i < ROUNDS || flips <= FLIPS; i++) {
     struct sigaction now;
     CHECK(sigaction(SIGUSR1, NULL, &now) == 0);
     bool info = (now.sa_flags & SA_SIGINFO) != 0;
