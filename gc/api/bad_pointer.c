@@ -42,7 +42,7 @@ static bool was_reclaimed(uintptr_t pointer) {
   uintptr_t offset = pointer - heap.base;
   if (offset / HEAP_PAGE >= atomic_get(&heap.committed_pages)) return false;
   for (unsigned t = 0; t < STATE_TABLES; t++)
-    if (offset % (1u << state_shifts[t]) == 0 &&
+    if (is_at_step(pointer, state_shifts[t]) &&
         atomic_get(&heap.state[t][offset >> state_shifts[t]]) == STATE_RECLAIMED)
       return true;
   return false;

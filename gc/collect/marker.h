@@ -49,8 +49,8 @@ struct marker {
 };
 extern HIDDEN struct marker markers[WORKERS_MOST];
 
-/* How the cells of a class are scanned; of what has no cells, or where a word may mean more than it
-   says, all zero but perhaps `far`. */
+/* Where the states of a class are, and how its cells are scanned: of what has no cells, or where a
+   word may mean more than it says, that is all zero but perhaps `far`. */
 struct shape {
   uint8_t *states;      /* of the class, see size_class.h */
   uint8_t object_shift; /* from what is on the mark stack to a number there */

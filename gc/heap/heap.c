@@ -73,7 +73,6 @@ static bool reserve(size_t heap_size, size_t (*extra)(size_t heap_size)) {
   state.metadata_end = at + metadata;
   heap.base = (uintptr_t)begin;
   heap.size = heap_size;
-  heap.granules = heap_size / GRANULE;
   heap.page_limit = pages;
   for (unsigned t = 0; t < STATE_TABLES; t++) heap.state[t] = (uint8_t *)tables[STATES + t];
   heap.allocated = (void *)tables[ALLOCATED];
@@ -111,7 +110,7 @@ bool heap_init(size_t largest, size_t (*extra)(size_t heap_size)) {
 void heap_undo(void) {
   port_unreserve((void *)state.ranges[0].begin, heap_reserved());
   state.range_count = 0;
-  heap.size = heap.granules = 0;
+  heap.size = 0;
 }
 
 static bool commit_to(size_t pages) {
@@ -187,7 +186,6 @@ void heap_shrink(size_t budget) {
   size_t pages = size_max(budget / page_with_tables(), heap.committed_pages);
   if (pages >= old) return;
   heap.size = pages * HEAP_PAGE;
-  heap.granules = pages * PAGE_GRANULES;
   heap.page_limit = pages;
   cut(heap.base + pages * HEAP_PAGE, heap.base + old * HEAP_PAGE);
   for (unsigned t = 0; t < TABLES; t++)

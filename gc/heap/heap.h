@@ -109,7 +109,6 @@ struct heap {
   /* Read by every malloc and free: one cache line, constant after start. */
   uintptr_t base;
   size_t size;         /* bytes of the whole reservation of the heap */
-  size_t granules;     /* the same in granules */
   uint8_t *page_class; /* for free() alone; all zero where free() must take its slow path */
   uint32_t
       *page_first; /* heap page -> first page of its span or run, below its class; see page_entry */
@@ -163,13 +162,11 @@ HIDDEN void *heap_metadata_reserve(size_t size);
 HIDDEN void heap_metadata_lock(void);
 HIDDEN void heap_metadata_unlock(void);
 
-static inline bool heap_holds(uintptr_t address) {
-  return (address - heap.base) >> GRANULE_SHIFT < heap.granules;
-}
-/* The granule that begins at this address; huge, and none of the heap's, for any other address. */
-static inline size_t granule_if_aligned(const void *pointer) {
-  uintptr_t offset = (uintptr_t)pointer - heap.base;
-  return offset >> GRANULE_SHIFT | offset << (64 - GRANULE_SHIFT);
+static inline bool heap_holds(uintptr_t address) { return address - heap.base < heap.size; }
+/* Is that a multiple of so many bytes, as a power of two? In a table of such steps nothing has a
+   state byte that is not. */
+static inline bool is_at_step(uintptr_t address, unsigned shift) {
+  return !(address & ((1ul << shift) - 1));
 }
 static inline size_t page_of_granule(size_t granule) {
   return granule >> (HEAP_PAGE_SHIFT - GRANULE_SHIFT);
@@ -231,7 +228,7 @@ static inline size_t state_step(const struct page *page) {
    object's, since a sparse table has no byte for every address. */
 static inline bool cell_of(uintptr_t address, struct cell *cell) {
   uintptr_t offset = address - heap.base;
-  if (offset >> GRANULE_SHIFT >= heap.granules) return false;
+  if (offset >= heap.size) return false;
   size_t number = offset >> HEAP_PAGE_SHIFT;
   if (number >= atomic_get(&heap.committed_pages)) return false;
   uint32_t entry = atomic_get_acquire(&heap.page_first[number]);

@@ -98,21 +98,15 @@ static inline void *allocate_aligned_fast(size_t alignment, size_t size) {
                                          : NULL;
 }
 
-/* Is that all that is known of an object of this class, and does it begin here? */
-static inline bool state_is_live(const struct size_class *c, const void *pointer) {
-  uintptr_t offset = (uintptr_t)pointer - heap.base;
-  return !(offset & ((1ul << c->state_shift) - 1)) &&
-         c->states[offset >> c->state_shift] == STATE_LIVE;
-}
-
 /* The size of the cell of the object that begins here; 0 where no cell does, and where more is to
    be known than that it is live: pinned, suspected or condemned objects take the long way. */
 static inline size_t cell_size_fast(const void *pointer) {
-  size_t granule = granule_if_aligned(pointer);
-  if (UNLIKELY(granule >= heap.granules)) return 0;
-  const struct size_class *c = &size_classes[heap.page_class[page_of_granule(granule)]];
+  uintptr_t address = (uintptr_t)pointer, offset = address - heap.base;
+  if (UNLIKELY(offset >= heap.size)) return 0;
+  const struct size_class *c = &size_classes[heap.page_class[offset >> HEAP_PAGE_SHIFT]];
+  if (UNLIKELY(!is_at_step(address, c->state_shift))) return 0;
   /* Of classes without cells the size is 0: the states of what is not committed cannot be read. */
-  return c->size && LIKELY(state_is_live(c, pointer)) ? c->size : 0;
+  return c->size && LIKELY(*state_in_class(c, address) == STATE_LIVE) ? c->size : 0;
 }
 
 /* Is the object that begins here the right one for so many bytes, too? Writes nothing. */

@@ -37,14 +37,13 @@ static inline bool is_emptied(const struct cell *cell) {
    object begins, so that no lookup of the cell is needed. NULL: not in the heap, or nothing of the
    class of its page, which is *class, begins at such an address. */
 static inline uint8_t *state_if_ours(const void *pointer, unsigned *class) {
-  size_t granule = granule_if_aligned(pointer);
-  if (UNLIKELY(granule >= heap.granules)) return NULL;
-  size_t number = page_of_granule(granule);
+  uintptr_t address = (uintptr_t)pointer, offset = address - heap.base;
+  if (UNLIKELY(offset >= heap.size)) return NULL;
+  size_t number = offset >> HEAP_PAGE_SHIFT;
   if (UNLIKELY(number >= atomic_get(&heap.committed_pages))) return NULL;
   *class = page_entry_class(atomic_get(&heap.page_first[number]));
   const struct size_class *c = &size_classes[*class];
-  uintptr_t rest = ((uintptr_t)pointer - heap.base) & ((1ul << c->state_shift) - 1);
-  return LIKELY(!rest) ? state_in_class(c, (uintptr_t)pointer) : NULL;
+  return LIKELY(is_at_step(address, c->state_shift)) ? state_in_class(c, address) : NULL;
 }
 
 /* The same as quarantine() for a small object that is live and nothing else. False: it is not. */

@@ -22,8 +22,8 @@ size_t site_tables_size(size_t heap_size) {
 }
 
 bool site_init(void) {
-  state.sites = heap_metadata(heap.granules * sizeof *state.sites);
-  state.checksums = heap_metadata(heap.granules * sizeof *state.checksums);
+  state.sites = heap_metadata(heap.size / GRANULE * sizeof *state.sites);
+  state.checksums = heap_metadata(heap.size / GRANULE * sizeof *state.checksums);
   state.maps = heap_metadata(MAPS_TEXT);
   return state.sites && state.checksums && state.maps;
 }

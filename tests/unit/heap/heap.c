@@ -15,7 +15,7 @@ Test(heap, geometry) {
   unit_start_heap();
   cr_expect_eq(heap.base % (2 * MIB), 0);
   cr_expect_eq(heap.page_limit, GIB / HEAP_PAGE);
-  cr_expect_eq(heap.granules, GIB / GRANULE);
+  cr_expect_eq(heap.size, GIB);
   cr_expect_eq(unit_reservation().begin, heap.base);
   cr_expect(unit_reservation().end >= heap.base + GIB + GIB / GRANULE);
   cr_expect_eq(heap.top, 1, "page 0 is never handed out");
@@ -303,7 +303,6 @@ Test(heap, shrinks_to_a_budget) {
   page_heap_shrink(100 * MIB);
   cr_expect(heap_reserved() < 150 * MIB && before > GIB, "%zu MiB stay", heap_reserved() / MIB);
   cr_expect(heap.page_limit * HEAP_PAGE <= 100 * MIB);
-  cr_expect_eq(heap.granules, heap.page_limit * PAGE_GRANULES);
   cr_expect_eq(heap.size, heap.page_limit * HEAP_PAGE);
   cr_expect(!heap_holds(heap.base + heap.page_limit * HEAP_PAGE));
   struct heap_range ranges[HEAP_RANGES];
@@ -422,9 +421,9 @@ Test(heap, overflow_by_up_to_one_cell_never_reaches_allocator_state) {
   cr_expect_gt(stopped, 0);
   for (uintptr_t at = end; at < end + KERNEL_PAGE; at++) cr_assert(!is_open(at));
   cr_expect_eq(sum_of_state(), before);
-  heap.state[0][heap.granules - 1] ^= 1;
+  heap.state[0][heap.size / GRANULE - 1] ^= 1;
   cr_expect_neq(sum_of_state(), before, "one bit of it would be seen");
-  heap.state[0][heap.granules - 1] ^= 1;
+  heap.state[0][heap.size / GRANULE - 1] ^= 1;
   for (size_t i = 0; i < count; i++) {
     cr_assert_eq(release(made[i]), RELEASED);
     cr_assert_eq(release(made[i]), RELEASE_NOT_LIVE);

@@ -54,7 +54,7 @@ Test(quarantine, what_is_no_plain_object_takes_the_long_way) {
                           object + 16,
                           large,
                           (char *)heap.base,
-                          (char *)heap.base + heap.granules * GRANULE - GRANULE};
+                          (char *)heap.base + heap.size - GRANULE};
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
     cr_expect(!quarantine_fast(others[i]), "%zu", i);
   *state_at((uintptr_t)object) = STATE_LIVE | STATE_PINNED;
