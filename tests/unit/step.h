@@ -23,8 +23,16 @@ static void step_trap(int number, siginfo_t *info, void *context) {
 }
 
 static void step_set_flag(bool on) {
-  if (on) __asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq" ::: "memory", "cc");
-  else __asm__ volatile("pushfq; andq $~0x100, (%%rsp); popfq" ::: "memory", "cc");
+  uint64_t set = on ? TRAP_FLAG : 0;
+  __asm__ volatile("lea -128(%%rsp), %%rsp\n" /* what lies below belongs to the function */
+                   "pushfq\n"
+                   "andq %0, (%%rsp)\n"
+                   "orq %1, (%%rsp)\n"
+                   "popfq\n"
+                   "lea 128(%%rsp), %%rsp"
+                   :
+                   : "r"(~(uint64_t)TRAP_FLAG), "r"(set)
+                   : "memory", "cc");
 }
 
 /* Calls work(), and action() before the first of its instructions at which is_due() says so. False:

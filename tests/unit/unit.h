@@ -45,6 +45,12 @@ static inline struct port_range unit_reservation(void) {
   return (struct port_range){ranges[0].begin, ranges[0].end};
 }
 
+static inline struct page *unit_page_of(const void *object) {
+  struct cell cell = {0};
+  cr_assert(cell_of((uintptr_t)object, &cell));
+  return cell.page;
+}
+
 /* Large objects by whole heap pages. */
 static inline struct page *unit_large(size_t pages, size_t alignment, bool *zero) {
   return page_heap_large(pages * HEAP_PAGE, alignment, zero);

@@ -249,36 +249,27 @@ static struct {
 
 static bool is_begun(void) { return page_allocated(change.page)[1] != ~0ull; }
 
-static bool is_in_page(const void *object) {
-  struct cell cell = {0};
-  cr_assert(cell_of((uintptr_t)object, &cell));
-  return cell.page == change.page;
-}
-
 /* The program frees what is dead, whose pointers it had hidden, and gets the page for other cells.
  */
 static void free_the_dead(void) {
   for (int i = 0; i < 2 * CELLS; i++)
-    if (is_in_page(change.old[i])) release(change.old[i]);
+    if (unit_page_of(change.old[i]) == change.page) release(change.old[i]);
   allocate_trim(true);
   cr_assert_eq(change.page->cells, 0, "the page was released");
   for (int i = 0; i < CELLS; i++) {
     uint8_t *object = memset(make(250, 0), 0x55, 250);
-    if (is_in_page(object)) change.new[change.new_count++] = object;
+    if (unit_page_of(object) == change.page) change.new[change.new_count++] = object;
   }
   cr_assert_gt(change.new_count, 200);
 }
 
 Test(sweep, a_page_that_changes_its_class_meanwhile) {
   static void *others[CELLS];
-  struct cell cell = {0};
   int kept = 0;
   change.old[0] = make(20, 0);
-  cr_assert(cell_of((uintptr_t)change.old[0], &cell));
-  change.page = cell.page;
+  change.page = unit_page_of(change.old[0]);
   for (int i = 0; i < CELLS; i++) others[i] = make(250, 0); /* dead ones behind it */
-  cr_assert(cell_of((uintptr_t)others[0], &cell));
-  cr_assert_eq(cell.page, change.page + 1);
+  cr_assert_eq(unit_page_of(others[0]), change.page + 1);
   for (int i = 1; i < 2 * CELLS; i++) change.old[i] = make(20, 0); /* and another is current */
   set_marked(change.old[5]);                                       /* not all of it is garbage */
   sweep_flip(&take_all);

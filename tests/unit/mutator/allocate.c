@@ -212,25 +212,19 @@ static struct {
   unsigned steps, due;
 } change;
 
-static struct page *page_of(const void *object) {
-  struct cell cell = {0};
-  cr_assert(cell_of((uintptr_t)object, &cell));
-  return cell.page;
-}
-
 static void fill_page(void) {
   for (int i = 0; i < 2 * CELLS; i++) change.old[i] = allocate(20, NULL);
-  change.page = page_of(change.old[0]); /* it is full, and another is current */
+  change.page = unit_page_of(change.old[0]); /* it is full, and another is current */
   change.new_count = 0;
   for (int i = 0; i < 2 * CELLS; i++) /* where no larger cell begins */
-    if (page_of(change.old[i]) == change.page && (uintptr_t)change.old[i] % 256 == 0x60)
+    if (unit_page_of(change.old[i]) == change.page && (uintptr_t)change.old[i] % 256 == 0x60)
       change.twice = change.old[i];
   change.state = state_at((uintptr_t)change.twice);
 }
 
 static void other_thread_frees(void) {
   for (int i = 0; i < 2 * CELLS; i++) {
-    if (page_of(change.old[i]) != change.page) continue;
+    if (unit_page_of(change.old[i]) != change.page) continue;
     cr_assert_eq(release(change.old[i]), RELEASED);
     change.old[i] = NULL;
   }
@@ -238,7 +232,7 @@ static void other_thread_frees(void) {
   cr_assert_eq(change.page->cells, 0, "the page was released");
   for (int i = 0; i < CELLS; i++) {
     void *object = allocate(250, NULL);
-    if (page_of(object) == change.page) change.new[change.new_count++] = object;
+    if (unit_page_of(object) == change.page) change.new[change.new_count++] = object;
   }
   cr_assert_gt(change.new_count, 200);
 }
