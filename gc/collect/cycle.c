@@ -27,6 +27,7 @@ enum {
   HARVEST_PAGES = 4096,
   LEAST_SHARED = 128,  /* heap pages filled, 8 MiB: below, a helper costs more than it gains */
   MARKERS_DEFAULT = 8, /* at most, where nobody said how many */
+  FORGOTTEN_PART = 64, /* of what is expected to be used, at each cycle that begins with less */
 };
 
 static struct {
@@ -40,6 +41,7 @@ static struct {
   uintptr_t spilled; /* the collecting thread's stack pointer */
   enum cycle_reason reason;
   bool completed;
+  size_t most_of_late; /* heap pages in use when a cycle began; less by and by */
   struct cycle_event event;
   struct {
     uintptr_t object;
@@ -158,9 +160,17 @@ static void prepare(size_t to_search) {
   mark_prepare(markers);
 }
 
-/* A program that grew into this cycle will grow into the next; of others nothing is known. */
+/* A program that grew into this cycle will grow into the next; of others nothing is known. Under
+   quarantine all that is freed waits for a cycle, and how much that is goes up and down: the most
+   of late is expected, or each low would cost the page faults of the next high. */
 static void expect_growth(size_t pages) {
-  page_heap_expect(cycle.reason == CYCLE_GROWTH ? pages : 0);
+  if (cycle.reason != CYCLE_GROWTH) pages = 0;
+  else if (options.free_policy == FREE_QUARANTINE) pages = size_max(pages, cycle.most_of_late);
+  page_heap_expect(pages);
+}
+
+static void note_use(size_t used) {
+  cycle.most_of_late = size_max(used, cycle.most_of_late - cycle.most_of_late / FORGOTTEN_PART);
 }
 
 /* Heap pages in use when the next cycle is due; there were `used` when `filled` were filled. */
@@ -224,6 +234,7 @@ static void run(void *unused) {
   event->pause = flipped - begin;
   if (!event->given_up) {
     world_bury();
+    note_use(used);
     expect_growth(page_heap_counts.used); /* what is empty now is filled again */
     sweep_rest();
   }

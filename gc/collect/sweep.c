@@ -200,11 +200,18 @@ static void wipe(uintptr_t address, size_t size) {
   for (size_t i = 0; i < size / GRANULE; i++) at[i] = (struct granule){{0, 0}};
 }
 
-/* What the program freed itself is no worse than what free() hands out at once: it is not wiped. */
-static void clear(uintptr_t address, size_t size, bool later) {
-  if (later) return;
+/* Is what was found dead in cells of this size, or in an object of it, overwritten? What the
+   program freed itself is no worse than what free() hands out at once, but it, too, points to what
+   was freed before it, and would keep that. Not the memory of large objects, much of which may
+   never be used: that costs more than it keeps. */
+static bool is_cleared(size_t size) {
+  return state.policy.poison || state.policy.live || options.zero || size <= SMALL_LIMIT;
+}
+
+static void clear(uintptr_t address, size_t size, bool stays) {
+  if (stays) return;
   if (UNLIKELY(state.policy.poison)) memset((void *)address, 0xdb, size);
-  else if (state.policy.live || options.zero) wipe(address, size);
+  else wipe(address, size);
 }
 
 /* Under quarantine it was the program that freed it, mostly. */
@@ -223,13 +230,13 @@ static COLD void check_canary(uintptr_t address, size_t size) {
 }
 
 /* Claims one dead cell. False: the program used it meanwhile (it had hidden its pointer). */
-static bool take_dead(uintptr_t address, uint8_t *object, size_t size, bool later) {
+static bool take_dead(uintptr_t address, uint8_t *object, size_t size, bool stays) {
   uint8_t old = atomic_get(object);
   if (!state_is_dead(old) || !__atomic_compare_exchange_n(object, &old, state_of_taken(), false,
                                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
     return false;
   if (UNLIKELY(heap.pads != NULL)) check_canary(address, size);
-  clear(address, size, later);
+  clear(address, size, stays);
   return true;
 }
 
@@ -263,7 +270,7 @@ static uint64_t cells_of(state_word bytes, unsigned step) {
 
 /* The dead among 64 cells whose states are one, two or four bytes apart; those that were taken. */
 static inline uint64_t take_small(uintptr_t address, state_word *states, size_t size, unsigned step,
-                                  uint64_t dead, bool later) {
+                                  uint64_t dead, bool stays) {
   unsigned cells = WORD_STATES / step;
   uint64_t all = (1ull << cells) - 1, taken = 0;
   for (unsigned first = 0; first < 64; first += cells, states++, address += cells * size) {
@@ -271,28 +278,28 @@ static inline uint64_t take_small(uintptr_t address, state_word *states, size_t 
     uint64_t these = cells_of(take_states(states), step);
     taken |= these << first;
     if (these == all) {
-      clear(address, cells * size, later);
+      clear(address, cells * size, stays);
     } else {
       for (uint64_t bits = these; bits; bits &= bits - 1)
-        clear(address + (size_t)__builtin_ctzll(bits) * size, size, later);
+        clear(address + (size_t)__builtin_ctzll(bits) * size, size, stays);
     }
   }
   return taken;
 }
 
 static inline uint64_t take_cells(const struct size_class *c, uintptr_t address, uint64_t dead,
-                                  bool later) {
+                                  bool stays) {
   size_t size = c->size, step = size >> c->state_shift;
   uint8_t *states = state_in_class(c, address);
   uint64_t taken = 0;
   switch (UNLIKELY(heap.pads != NULL) ? 0 : step) { /* each has its own canary */
-  case 1: return take_small(address, (state_word *)states, size, 1, dead, later);
-  case 2: return take_small(address, (state_word *)states, size, 2, dead, later);
-  case 4: return take_small(address, (state_word *)states, size, 4, dead, later);
+  case 1: return take_small(address, (state_word *)states, size, 1, dead, stays);
+  case 2: return take_small(address, (state_word *)states, size, 2, dead, stays);
+  case 4: return take_small(address, (state_word *)states, size, 4, dead, stays);
   }
   for (uint64_t bits = dead; bits; bits &= bits - 1) {
     size_t cell = (size_t)__builtin_ctzll(bits);
-    if (take_dead(address + cell * size, states + cell * step, size, later)) taken |= bits & -bits;
+    if (take_dead(address + cell * size, states + cell * step, size, stays)) taken |= bits & -bits;
   }
   return taken;
 }
@@ -314,7 +321,8 @@ static void sweep_large(struct page *page) {
   page_marked(page)[0] = 0;
   if (dead && UNLIKELY(page->barred) && !page_heap_open_large(page)) return;
   uintptr_t address = page_address(page);
-  if (!dead || !take_dead(address, state_at(address), page->size, later)) return;
+  bool stays = later || !is_cleared(page->size);
+  if (!dead || !take_dead(address, state_at(address), page->size, stays)) return;
   if (page->purged || (later && page->size >= LARGE_TO_PURGE)) page_heap_empty_large(page);
   if (later) page->unwiped = !page->purged;
   page_heap_release_large(page);
@@ -335,12 +343,13 @@ static void sweep_claimed(struct page *page) {
      then. */
   const struct size_class *c = &size_classes[page->class];
   size_t size = c->size;
+  bool stays = later || !is_cleared(size);
   unsigned words = page->words;
   for (unsigned w = 0; w < words; w++) {
     uint64_t dead = marked[w];
     if (!dead) continue;
     marked[w] = 0;
-    uint64_t taken = take_cells(c, page_address(page) + w * 64 * size, dead, later);
+    uint64_t taken = take_cells(c, page_address(page) + w * 64 * size, dead, stays);
     /* From here on the cells are anyone's; with the last of them the page may be gone. */
     if (!taken) continue;
     atomic_sub(&page_heap_counts.cell_bytes, count_ones(taken) * size);

@@ -171,6 +171,31 @@ Test(cycle, one_takes_back_what_was_freed_and_the_next_can_wait) {
   cr_expect(!mutator_keeps_holes);
 }
 
+static void grow_and_free(size_t count) {
+  for (size_t i = 0; i < count; i++)
+    *state_at((uintptr_t)allocate(16000, NULL)) = STATE_QUARANTINED;
+}
+
+/* What waits for a cycle goes up and down: pages that a high left stay for the next. */
+Test(cycle, a_low_costs_no_page_faults) {
+  options.free_policy = FREE_QUARANTINE;
+  options.reclaim = false;
+  grow_and_free(COUNT);
+  size_t high = page_heap_counts.used;
+  unit_clean_stack();
+  cr_expect(cycle_run(CYCLE_GROWTH, true));
+  for (int i = 0; i < 3; i++) {
+    grow_and_free(COUNT / 20);
+    unit_clean_stack();
+    cr_expect(cycle_run(CYCLE_GROWTH, true));
+  }
+  size_t resident = page_heap_counts.used + page_heap_counts.dirty_free;
+  cr_expect(resident >= high - high / 8, "of %zu pages %zu are there", high, resident);
+  cr_expect(cycle_run(CYCLE_IDLE, true));
+  resident = page_heap_counts.used + page_heap_counts.dirty_free;
+  cr_expect(resident <= high / 2, "of %zu pages %zu are there when it rests", high, resident);
+}
+
 /* --- when none may run ------------------------------------------------------------------------ */
 
 Test(cycle, none_with_collect_off) {

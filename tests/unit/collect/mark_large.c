@@ -33,12 +33,11 @@ static size_t resident(const char *begin, size_t size) {
   return count;
 }
 
-static void mark_sparse(bool baseline) {
-  enum { SIZE = 64 << 20 };
-  char *object = allocate(SIZE, NULL);
+static void mark_sparse(size_t size, bool baseline) {
+  char *object = allocate(size, NULL);
   void *near = make(50), *far = make(50);
-  *(void **)(object + (3 << 20)) = near;
-  *(void **)(object + SIZE - 8) = far;
+  *(void **)(object + round_down(size / 20, 8)) = near;
+  *(void **)(object + size - 8) = far;
   static char text[1 << 20], copy[65536];
   static struct port_range ranges[1000];
   struct port_range reservation = unit_reservation();
@@ -58,11 +57,15 @@ static void mark_sparse(bool baseline) {
   cr_expect_eq(mark_end().objects, 3);
   port_maps_close(&maps);
   cr_expect(is_marked(near) && is_marked(far));
-  cr_expect_eq(resident(object, SIZE), 2, "marking touches no page that the program did not");
+  cr_expect_eq(resident(object, size), 2, "marking touches no page that the program did not");
 }
 
-Test(mark_large, a_sparse_large_object_stays_sparse) { mark_sparse(false); }
-Test(mark_large, a_sparse_large_object_stays_sparse_by_pagemap) { mark_sparse(true); }
+static void mark_sparse_ones(bool baseline) {
+  static const size_t sizes[] = {68 << 10, 200 << 10, 1 << 20, 64 << 20};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) mark_sparse(sizes[i], baseline);
+}
+Test(mark_large, a_sparse_large_object_stays_sparse) { mark_sparse_ones(false); }
+Test(mark_large, a_sparse_large_object_stays_sparse_by_pagemap) { mark_sparse_ones(true); }
 
 /* A large object is scanned in pieces and slices, on the stack or, where that is full, at once:
    words that lie in two of them, at the steps of the default stride, are found all the same. */

@@ -209,6 +209,27 @@ Test(sweep, or_poison) {
   fill_and_sweep((struct sweep_policy){.live = true, .poison = true}, 0xdb);
 }
 
+Test(sweep, what_the_program_freed_keeps_no_other_either) {
+  static const size_t sizes[] = {10, 100, 500, 5000, 32000, 100000};
+  static const struct sweep_policy policy = {.quarantined = true};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    uint8_t *freed = make(sizes[i], 0), *kept = make(sizes[i], 0), *live = make(sizes[i], 0);
+    memset(freed, 0x33, sizes[i]);
+    memset(kept, 0x44, sizes[i]);
+    memset(live, 0x55, sizes[i]);
+    *state_at((uintptr_t)freed) = *state_at((uintptr_t)kept) = STATE_QUARANTINED;
+    set_marked(kept);
+    sweep_flip(&policy);
+    sweep_rest();
+    uint8_t expected = sizes[i] < SMALL_LIMIT ? 0 : 0x33; /* a large one's is left as it is */
+    for (size_t b = 0; b < sizes[i]; b++) {
+      cr_assert_eq(freed[b], expected, "byte %zu of %zu", b, sizes[i]);
+      cr_assert_eq(kept[b], 0x44, "byte %zu of %zu", b, sizes[i]);
+      cr_assert_eq(live[b], 0x55, "byte %zu of %zu", b, sizes[i]);
+    }
+  }
+}
+
 /* Cells of up to 64 bytes are claimed several at a time. */
 Test(sweep, each_small_cell_meets_its_own_fate) {
   enum { COUNT = 9000 };
