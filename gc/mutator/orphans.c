@@ -124,6 +124,9 @@ size_t mutator_harvest(struct mutator *from, size_t most) {
   if (count_ones(from->used) >= PURGE_CLASSES)
     port_purge(from,
                sizeof from->buffers / KERNEL_PAGE * KERNEL_PAGE); /* what lies whole in them */
+  /* Nothing is left of these, and a look at them may bring memory back: reading costs a page on
+     kernels without a page of zeros. */
+  if (pages < most) from->used = 0;
   return pages;
 }
 
