@@ -111,6 +111,28 @@ Test(orphans, an_idle_mutator_is_emptied_and_its_pages_serve_others) {
   expect_sound();
 }
 
+static unsigned resident_pages(const struct mutator *mutator) {
+  unsigned char map[sizeof mutator->buffers / KERNEL_PAGE];
+  cr_assert_eq(mincore((void *)mutator, sizeof map * KERNEL_PAGE, map), 0);
+  unsigned count = 0;
+  for (size_t i = 0; i < sizeof map; i++) count += map[i] & 1;
+  return count;
+}
+
+Test(orphans, one_that_was_emptied_gets_no_memory_by_being_looked_at) {
+  struct mutator *idle = mutator_adopt();
+  mutator_bequeath();
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) put(idle, class, take(idle, class));
+  cr_expect_gt(resident_pages(idle), 3);
+  mutator_harvest(idle, SIZE_MAX);
+  cr_expect_eq(resident_pages(idle), 0, "%u pages", resident_pages(idle));
+  cr_expect(!mutator_has_harvest(idle));
+  cr_expect_eq(resident_pages(idle), 0, "%u pages", resident_pages(idle));
+  for (unsigned class = 1; class < CLASS_SMALL_END; class ++) put(idle, class, take(idle, class));
+  cr_expect(mutator_has_harvest(idle), "it goes on");
+  expect_sound();
+}
+
 Test(orphans, one_that_was_never_used_touches_no_memory_of_its_buffers) {
   struct mutator *mutator = mutator_adopt();
   take(mutator, 3);
