@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/identity.h"
@@ -49,6 +50,17 @@ static inline struct page *unit_page_of(const void *object) {
   struct cell cell = {0};
   cr_assert(cell_of((uintptr_t)object, &cell));
   return cell.page;
+}
+
+/* Kernel pages that are there, of those that lie wholly in so many bytes from the beginning of one.
+ */
+static inline size_t unit_resident(const void *begin, size_t size) {
+  size_t pages = size / KERNEL_PAGE, count = 0;
+  unsigned char *map = malloc(pages);
+  cr_assert_eq(mincore((void *)begin, pages * KERNEL_PAGE, map), 0);
+  for (size_t i = 0; i < pages; i++) count += map[i] & 1;
+  free(map);
+  return count;
 }
 
 /* Large objects by whole heap pages. */

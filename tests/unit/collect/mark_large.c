@@ -1,8 +1,6 @@
 /* mark_large.c: large objects, which are scanned in parts, and of which parts may not be there. */
 #include "tests/unit/collect/marking.h"
 
-#include <sys/mman.h>
-
 TestSuite(mark_large, .init = start_marking, .timeout = 60);
 
 Test(mark_large, large_objects_are_scanned_whole) {
@@ -22,15 +20,6 @@ Test(mark_large, large_objects_are_scanned_whole) {
     cr_expect_eq(counts.bytes, round_up(sizes[i] + 1, KERNEL_PAGE) + 5 * 64);
     release(object);
   }
-}
-
-static size_t resident(const char *begin, size_t size) {
-  size_t pages = size / KERNEL_PAGE, count = 0;
-  unsigned char *map = malloc(pages);
-  mincore((void *)begin, size, map);
-  for (size_t i = 0; i < pages; i++) count += map[i] & 1;
-  free(map);
-  return count;
 }
 
 static void mark_sparse(size_t size, bool baseline) {
@@ -57,7 +46,7 @@ static void mark_sparse(size_t size, bool baseline) {
   cr_expect_eq(mark_end().objects, 3);
   port_maps_close(&maps);
   cr_expect(is_marked(near) && is_marked(far));
-  cr_expect_eq(resident(object, size), 2, "marking touches no page that the program did not");
+  cr_expect_eq(unit_resident(object, size), 2, "marking touches no page that the program did not");
 }
 
 static void mark_sparse_ones(bool baseline) {

@@ -221,15 +221,6 @@ Test(page_heap, free_sees_no_class_when_it_must_go_slowly) {
   cr_expect_eq(page->class, 3);
 }
 
-static size_t resident(uintptr_t begin, size_t size) {
-  size_t pages = size / KERNEL_PAGE, count = 0;
-  unsigned char *map = malloc(pages);
-  cr_assert_eq(mincore((void *)begin, size, map), 0);
-  for (size_t i = 0; i < pages; i++) count += map[i] & 1;
-  free(map);
-  return count;
-}
-
 Test(page_heap, purging_gives_memory_back_and_leaves_zeros) {
   bool zero;
   struct page *page = unit_large(24, GRANULE, &zero);
@@ -241,7 +232,7 @@ Test(page_heap, purging_gives_memory_back_and_leaves_zeros) {
   cr_expect_eq(page_heap_purge(24), 0);
   cr_expect_eq(page_heap_purge(0), 24 * HEAP_PAGE);
   cr_expect_eq(page_heap_counts.dirty_free, 0);
-  cr_expect_eq(resident(begin, 24 * HEAP_PAGE), 0);
+  cr_expect_eq(unit_resident((void *)begin, 24 * HEAP_PAGE), 0);
   page = unit_large(24, GRANULE, &zero);
   cr_expect(zero);
   cr_expect_eq(page_address(page), begin);

@@ -2,7 +2,6 @@
    places. */
 #include "tests/unit/mutator/cells.h"
 
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 TestSuite(orphans, .init = unit_start_heap, .timeout = 60);
@@ -111,23 +110,15 @@ Test(orphans, an_idle_mutator_is_emptied_and_its_pages_serve_others) {
   expect_sound();
 }
 
-static unsigned resident_pages(const struct mutator *mutator) {
-  unsigned char map[sizeof mutator->buffers / KERNEL_PAGE];
-  cr_assert_eq(mincore((void *)mutator, sizeof map * KERNEL_PAGE, map), 0);
-  unsigned count = 0;
-  for (size_t i = 0; i < sizeof map; i++) count += map[i] & 1;
-  return count;
-}
-
 Test(orphans, one_that_was_emptied_gets_no_memory_by_being_looked_at) {
   struct mutator *idle = mutator_adopt();
   mutator_bequeath();
   for (unsigned class = 1; class < CLASS_SMALL_END; class ++) put(idle, class, take(idle, class));
-  cr_expect_gt(resident_pages(idle), 3);
+  cr_expect_gt(unit_resident(idle, sizeof idle->buffers), 3);
   mutator_harvest(idle, SIZE_MAX);
-  cr_expect_eq(resident_pages(idle), 0, "%u pages", resident_pages(idle));
+  cr_expect_eq(unit_resident(idle, sizeof idle->buffers), 0);
   cr_expect(!mutator_has_harvest(idle));
-  cr_expect_eq(resident_pages(idle), 0, "%u pages", resident_pages(idle));
+  cr_expect_eq(unit_resident(idle, sizeof idle->buffers), 0);
   for (unsigned class = 1; class < CLASS_SMALL_END; class ++) put(idle, class, take(idle, class));
   cr_expect(mutator_has_harvest(idle), "it goes on");
   expect_sound();
@@ -138,13 +129,8 @@ Test(orphans, one_that_was_never_used_touches_no_memory_of_its_buffers) {
   take(mutator, 3);
   mutator_orphan(mutator);
   mutator = mutator_adopt();
-  unsigned char resident[sizeof *mutator / 4096 + 2];
-  uintptr_t begin = (uintptr_t)mutator->buffers & ~4095ul,
-            end = (uintptr_t)(mutator->buffers + CLASS_COUNT);
-  cr_assert_eq(mincore((void *)begin, end - begin, resident), 0);
-  unsigned pages = 0;
-  for (size_t i = 0; i < (end - begin) / 4096; i++) pages += resident[i] & 1;
-  cr_expect_leq(pages, 4, "%u pages", pages);
+  size_t pages = unit_resident(mutator, sizeof mutator->buffers);
+  cr_expect_leq(pages, 4, "%zu pages", pages);
 }
 
 Test(orphans, a_few_keep_the_few_pages_they_were_filling_until_a_cycle) {

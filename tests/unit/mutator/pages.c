@@ -1,8 +1,6 @@
 /* pages.c: cells go back to their pages, from any thread, and empty pages to the page heap. */
 #include "tests/unit/mutator/cells.h"
 
-#include <sys/mman.h>
-
 TestSuite(pages, .init = unit_start_heap, .timeout = 60);
 
 Test(pages, a_flush_takes_cells_of_many_pages_in_any_order) {
@@ -124,11 +122,9 @@ Test(pages, trimming_gives_the_free_parts_of_nearly_empty_pages_back) {
   mutator_trim(mutator);
   size_t resident = 0, looked = 0, holes = 0;
   for (size_t p = 1; p < heap.top; p++) {
-    unsigned char map[HEAP_PAGE / KERNEL_PAGE];
     if (heap.pages[p].class != class || !heap.pages[p].purged) continue;
     looked++;
-    mincore((void *)page_address(&heap.pages[p]), HEAP_PAGE, map);
-    for (size_t k = 0; k < sizeof map; k++) resident += map[k] & 1;
+    resident += unit_resident((void *)page_address(&heap.pages[p]), HEAP_PAGE);
     holes += heap.pages[p].purged;
   }
   cr_expect(looked >= 2);
@@ -206,10 +202,7 @@ Test(pages, holes_in_pages_that_stay_in_use_are_given_back) {
   mutator_purge_holes(mutator);
   for (size_t p = 1; p < heap.top; p++) {
     if (!heap.pages[p].cells || heap.pages[p].class != class || page_first(p) != p) continue;
-    static unsigned char map[8 * HEAP_PAGE / KERNEL_PAGE];
-    size_t bytes = heap.pages[p].run * HEAP_PAGE;
-    mincore((void *)page_address(&heap.pages[p]), bytes, map);
-    for (size_t k = 0; k < bytes / KERNEL_PAGE; k++) resident += map[k] & 1;
+    resident += unit_resident((void *)page_address(&heap.pages[p]), heap.pages[p].run * HEAP_PAGE);
   }
   for (size_t i = 0; i < count; i += 2, live++)
     for (size_t b = 0; b < size; b++)

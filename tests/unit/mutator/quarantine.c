@@ -2,7 +2,6 @@
    objects. When the cells come back is for the sweep and the cycle to test. */
 #include "tests/unit/unit.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "mutator/quarantine.h"
@@ -83,23 +82,14 @@ Test(quarantine, what_is_quarantined_is_counted_in_bytes) {
   cr_expect(large >= 1 << 20 && large < 2 << 20, "its memory is back: a sixteenth");
 }
 
-static size_t resident(const void *begin, size_t size) {
-  unsigned char present[1 << 12];
-  cr_assert(size / KERNEL_PAGE <= sizeof present);
-  cr_assert_eq(mincore((void *)begin, size, present), 0);
-  size_t count = 0;
-  for (size_t i = 0; i < size / KERNEL_PAGE; i++) count += present[i] & 1;
-  return count;
-}
-
 Test(quarantine, large_objects_give_their_memory_back_at_once) {
   uint8_t *small = make(100000), *large = make(3000000);
   struct cell cell;
   cr_assert(cell_of((uintptr_t)large, &cell));
   size_t pages = (cell.page->size + HEAP_PAGE - 1) / HEAP_PAGE, filled = page_heap_filled();
   cr_assert(quarantine_slowly(small) && quarantine_slowly(large));
-  cr_expect_gt(resident(small, 98304), 20);
-  cr_expect_eq(resident(large, 3000000 / KERNEL_PAGE * KERNEL_PAGE), 0);
+  cr_expect_gt(unit_resident(small, 98304), 20);
+  cr_expect_eq(unit_resident(large, 3000000), 0);
   for (size_t b = 0; b < 3000000; b += 999) cr_assert_eq(large[b], 0);
   cr_expect_eq(page_heap_counts.emptied, pages);
   cr_expect_lt(page_heap_filled(), filled, "and do not hasten the next collection as much");
