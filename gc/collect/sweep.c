@@ -182,14 +182,14 @@ void sweep_cancel(void) {
   }
 }
 
-enum { PURGE_LEAST = 64 * 1024, WIPED_IN_PLACE = 128 };
+enum { WIPED_IN_PLACE = 128 };
 
 /* Garbage is full of pointers to other garbage. A program that gets this memory again and does not
    write all of it would keep whatever they point to, chains of it without end (Boehm, "Bounding
    space usage of conservative garbage collectors", POPL 2002). */
 static void wipe(uintptr_t address, size_t size) {
   if (WITHOUT(wipe_dead)) return;
-  if (size >= PURGE_LEAST && port_purge((void *)address, size)) return;
+  if (size >= LARGE_TO_PURGE && port_purge((void *)address, size)) return;
   if (size > WIPED_IN_PLACE) {
     memset((void *)address, 0, size);
     return;
@@ -321,9 +321,9 @@ static void sweep_large(struct page *page) {
   page_marked(page)[0] = 0;
   if (dead && UNLIKELY(page->barred) && !page_heap_open_large(page)) return;
   uintptr_t address = page_address(page);
-  bool stays = later || !is_cleared(page->size);
-  if (!dead || !take_dead(address, state_at(address), page->size, stays)) return;
+  if (!dead || !take_dead(address, state_at(address), page->size, true)) return;
   if (page->purged || (later && page->size >= LARGE_TO_PURGE)) page_heap_empty_large(page);
+  if (!page->purged) clear(address, page->size, later || !is_cleared(page->size));
   if (later) page->unwiped = !page->purged;
   page_heap_release_large(page);
 }

@@ -230,6 +230,20 @@ Test(sweep, what_the_program_freed_keeps_no_other_either) {
   }
 }
 
+/* To give it back would cost a page fault for each page, where the next who gets it fills it. */
+Test(sweep, a_block_of_less_than_a_mebibyte_is_zeroed_where_it_is) {
+  enum { SIZE = 100000 };
+  static const struct sweep_policy policy = {.quarantined = true};
+  options.zero = true;
+  uint8_t *freed = make(SIZE, 0);
+  memset(freed, 0x33, SIZE);
+  *state_at((uintptr_t)freed) = STATE_QUARANTINED;
+  sweep_flip(&policy);
+  sweep_rest();
+  cr_expect_eq(unit_resident(freed, SIZE), SIZE / KERNEL_PAGE);
+  for (size_t b = 0; b < SIZE; b++) cr_assert_eq(freed[b], 0, "byte %zu", b);
+}
+
 /* Cells of up to 64 bytes are claimed several at a time. */
 Test(sweep, each_small_cell_meets_its_own_fate) {
   enum { COUNT = 9000 };
