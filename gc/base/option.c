@@ -51,6 +51,8 @@ static const struct option_description table[] = {
      "collect when the program was idle for so long", .kind = NUMBER, FIELD(idle), .high = 1000000},
     {"markers", "NUMBER from 0 (as many as processors) to 16", "0",
      "threads that mark what is in use", .kind = NUMBER, FIELD(markers), .high = 16},
+    {"mark-order", "auto|pointers|pages", "auto",
+     "small blocks are marked as they are found / page by page", .kind = CHOICE, FIELD(mark_order)},
     {"zero", "on|off", "off", "hand out zeroed blocks only", .kind = SWITCH, FIELD(zero)},
     {"canary", "on|off", "off", "check that nothing was written behind a block", .kind = SWITCH,
      FIELD(canary)},
@@ -97,12 +99,13 @@ static const struct option_description table[] = {
 static_assert(FREE_TRUST == 0 && FREE_QUARANTINE == 1 && FREE_IGNORE == 2, "free");
 static_assert(FREED_ZERO == 0 && FREED_FAULT == 1, "freed");
 static_assert(ZERO_SIZE_CELL == 0 && ZERO_SIZE_FAULT == 1, "zero-size");
+static_assert(ORDER_AUTO == 0 && ORDER_POINTERS == 1 && ORDER_PAGES == 2, "mark-order");
 static_assert(ERRORS_REPORT == 0 && ERRORS_ABORT == 1 && ERRORS_IGNORE == 2, "errors");
 static_assert(KERNEL_AUTO == 0 && KERNEL_BASELINE == 1, "kernel");
 static_assert(CHECK_OFF == 0 && CHECK_CONDEMN == 1 && CHECK_POISON == 2, "check");
 static_assert(sizeof(enum free_policy) == sizeof(unsigned), "a CHOICE is stored as unsigned");
 static_assert(sizeof(struct options) <= UINT16_MAX, "an offset fits its field");
-static_assert(OPTIONS == 27, "an option was added: give it a field, a default and a manual entry");
+static_assert(OPTIONS == 28, "an option was added: give it a field, a default and a manual entry");
 
 struct options options;
 

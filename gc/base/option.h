@@ -14,6 +14,7 @@ enum free_policy { FREE_TRUST, FREE_QUARANTINE, FREE_IGNORE };
 enum freed_memory { FREED_ZERO, FREED_FAULT };
 enum zero_size_mode { ZERO_SIZE_CELL, ZERO_SIZE_FAULT };
 enum error_policy { ERRORS_REPORT, ERRORS_ABORT, ERRORS_IGNORE };
+enum mark_order { ORDER_AUTO, ORDER_POINTERS, ORDER_PAGES };
 enum kernel_mode { KERNEL_AUTO, KERNEL_BASELINE };
 enum check_mode { CHECK_OFF, CHECK_CONDEMN, CHECK_POISON };
 
@@ -27,6 +28,7 @@ struct options {
   size_t limit;                  /* bytes the heap should stay under, 0: none */
   unsigned idle;                 /* seconds without work before an idle cycle, 0: never */
   unsigned markers;              /* threads that mark, at most; 0: as many as processors */
+  enum mark_order mark_order;    /* in which order small objects are scanned */
   bool zero;                     /* every block handed out is zeroed */
   bool canary;                   /* the slack of blocks is checked */
   bool guard;                    /* a page behind large blocks is closed */

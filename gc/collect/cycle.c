@@ -25,9 +25,10 @@ enum {
   STACK_SIZE = 256 * 1024,
   CHANGED_MAX = 64,
   HARVEST_PAGES = 4096,
-  LEAST_SHARED = 128,  /* heap pages filled, 8 MiB: below, a helper costs more than it gains */
-  MARKERS_DEFAULT = 8, /* at most, where nobody said how many */
-  FORGOTTEN_PART = 64, /* of what is expected to be used, at each cycle that begins with less */
+  LEAST_SHARED = 128,    /* heap pages filled, 8 MiB: below, a helper costs more than it gains */
+  LEAST_BY_PAGES = 3072, /* heap pages filled, 192 MiB: a smaller heap is largely in the cache */
+  MARKERS_DEFAULT = 8,   /* at most, where nobody said how many */
+  FORGOTTEN_PART = 64,   /* of what is expected to be used, at each cycle that begins with less */
 };
 
 static struct {
@@ -48,6 +49,7 @@ static struct {
     size_t size;
   } changed[CHANGED_MAX]; /* condemned, yet written */
   size_t changed_count;
+  bool scattered; /* so the last marking found the heap */
 } cycle;
 
 static const char *const reason_names[] = {"growth", "request",  "memory",
@@ -122,6 +124,8 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
   if (options_keep_unfreed()) mark_live();
   failure = roots_failure(roots_mark(cycle.spilled, &roots));
   *marked = mark_end();
+  cycle.scattered = marked->scattered;
+  event->order = marked->by_pages ? "pages" : "pointers";
   roots_close();
   event->roots = begin + roots.asking; /* which goes on while roots are marked */
   event->root_bytes = roots.bytes;
@@ -149,7 +153,14 @@ static bool has_harvest(const struct thread *thread) {
   return false;
 }
 
-/* Whom marking is shared with is settled before the world is stopped. */
+/* In which order objects are marked; where all are that were not freed, there is but one. */
+static bool goes_by_pages(size_t to_search) {
+  if (options_keep_unfreed()) return false;
+  if (options.mark_order != ORDER_AUTO) return options.mark_order == ORDER_PAGES;
+  return cycle.scattered && to_search >= LEAST_BY_PAGES;
+}
+
+/* How is marked, and with whom this is shared, is settled before the world is stopped. */
 static void prepare(size_t to_search) {
   unsigned markers = options.markers             ? options.markers
                      : to_search >= LEAST_SHARED ? MARKERS_DEFAULT
@@ -158,6 +169,7 @@ static void prepare(size_t to_search) {
   if (markers > 1 && !options.markers)
     markers = (unsigned)size_min(markers, port_processors(&port_groups_of_system));
   mark_prepare(markers);
+  mark_by_pages(goes_by_pages(to_search));
 }
 
 /* A program that grew into this cycle will grow into the next; of others nothing is known. Under
@@ -205,6 +217,7 @@ static void run(void *unused) {
   cycle.changed_count = 0;
   size_t filled = page_heap_filled(), used = page_heap_used();
   uint64_t begin = port_now();
+  event->order = "pointers";
   event->given_up = stop_failure(world_stop());
   uint64_t stopped = port_now(), marked = stopped, flipped = stopped;
   event->stop = stopped - begin;

@@ -4,7 +4,12 @@
 struct marker markers[WORKERS_MOST] __attribute__((aligned(LINE)));
 struct marking marking = {.parts = 1};
 
-enum { STACK_STEP = 1 << 20, LARGE_RANGES = 1024, LARGE_COPY = 16384 };
+enum {
+  GIFT = 64, /* objects of flagged pages, for a marker that has nothing */
+  STACK_STEP = 1 << 20,
+  LARGE_RANGES = 1024,
+  LARGE_COPY = 16384
+};
 
 static bool make_ready(struct marker *marker) {
   struct port_maps *large = &marker->large;
@@ -32,6 +37,8 @@ void mark_prepare(unsigned count) {
   if (marking.ready >= marking.parts) marking.parts = marking.ready + 1;
 }
 
+void mark_by_pages(bool wish) { marking.wish_pages = wish; }
+
 void mark_limit_stack(size_t objects) { marking.test_limit = objects; }
 
 void mark_demangle(void) { atomic_set(&marking.demangle, true); }
@@ -55,6 +62,10 @@ static void begin_marker(struct marker *w, const struct port_maps *maps) {
   w->bottom = w->depth = 0;
   w->candidate_head = w->candidate_tail = w->object_head = w->object_tail = 0;
   w->failed = false;
+  memset(&w->order, 0, sizeof w->order);
+  w->order.page =
+      (size_t)(w - markers) * (heap.top / (marking.ready + 1)); /* not all in one place */
+  w->far = 0;
   memset(w->reached, 0, sizeof w->reached);
   memset(&w->counts, 0, sizeof w->counts);
   w->large.memory = -1;
@@ -99,6 +110,8 @@ void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   marker_choose_scan(words);
   share_stack();
   unsigned helpers = 0;
+  marking.by_pages = marking.wish_pages && marking.shapes[1].small && marker_order_begin(heap.top);
+  marking.by_page = marking.by_pages;
   if (marking.protected_count) marking.ready = 0; /* they are read by one at a time */
   for (unsigned i = 0; i <= marking.ready; i++) {
     begin_marker(&markers[i], maps);
@@ -124,8 +137,14 @@ static COLD void give(struct marker *w) {
     w->bottom = w->depth = 0;
     w->object_head = w->object_tail;
     w->candidate_head = w->candidate_tail;
+    w->order.on = false;
+    w->order.bits = 0;
     return;
   }
+  object next;
+  if (w->order.on)
+    while (w->depth - w->bottom < GIFT && take(w, &next))
+      if (!push(w, next)) marker_overflow(w, next);
   size_t waiting = w->depth - w->bottom;
   if (waiting < 2) return;
   w->bottom += workers_give(w->stack + w->bottom, waiting / 2);
@@ -208,6 +227,11 @@ static void drain(struct marker *w) {
     object next;
     if (LIKELY(w->depth != w->bottom)) {
       next = w->stack[--w->depth];
+      note_page(w, page_of_granule(next >> 8));
+      fetch(next);
+      w->objects[w->object_tail++ & (RING - 1)] = next;
+      if (w->object_tail - w->object_head <= OBJECTS_AHEAD) continue;
+    } else if (w->order.on && take(w, &next)) {
       fetch(next);
       w->objects[w->object_tail++ & (RING - 1)] = next;
       if (w->object_tail - w->object_head <= OBJECTS_AHEAD) continue;
@@ -292,7 +316,15 @@ static void end_marker(struct marker *w, struct mark_counts *counts) {
 struct mark_counts mark_end(void) {
   struct mark_counts counts = {0};
   workers_end();
-  for (unsigned i = 0; i <= marking.helpers; i++) end_marker(&markers[i], &counts);
+  if (marking.by_pages) marker_order_end();
+  uint64_t far = 0;
+  for (unsigned i = 0; i <= marking.helpers; i++) {
+    end_marker(&markers[i], &counts);
+    far += markers[i].far;
+    counts.visits += markers[i].order.visits;
+  }
+  counts.by_pages = marking.by_pages;
+  counts.scattered = far > counts.objects / 2;
   counts.markers = marking.helpers + 1;
   if (counts.overflows) recount(&counts);
   return counts;

@@ -25,6 +25,9 @@ struct mark_counts {
   uint64_t objects, bytes; /* reached and live */
   uint64_t overflows;      /* objects that did not fit on the mark stack */
   unsigned markers;        /* threads that marked */
+  bool by_pages;           /* small ones page by page, see mark_by_pages */
+  uint64_t visits;         /* of pages, then */
+  bool scattered;          /* a good part of them were found far from the one before */
 };
 
 /* Reserves the mark stack. False: out of memory. */
@@ -39,6 +42,9 @@ struct mark_words {
 /* From the next marking on so many threads mark, if they can be had: the collecting one and helpers
    that it makes for the while (workers.h). Not while the world is stopped. */
 HIDDEN void mark_prepare(unsigned count);
+/* From the next marking on, small objects are scanned page by page (true), or as they are found.
+   Pays in a large heap that is scattered, see mark_counts. Not together with mark_live. */
+HIDDEN void mark_by_pages(bool wish);
 /* Begins a marking; `maps` filters the pages of large objects, and is open meanwhile. */
 HIDDEN void mark_begin(const struct mark_words *words, struct port_maps *maps);
 /* Marks every object that was not freed, whatever points to it; what they refer to is scanned by

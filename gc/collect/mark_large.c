@@ -6,8 +6,8 @@
 
 enum {
   PRESENCE_FILTER = 64 * 1024, /* larger objects may have pages that were never touched */
-  PIECE = 1 << 20,              /* of an object: what is looked through for presence at once */
-  SLICE = 16 * 1024,            /* of a piece: scanned before what it refers to is */
+  PIECE = 1 << 20,             /* of an object: what is looked through for presence at once */
+  SLICE = 16 * 1024,           /* of a piece: scanned before what it refers to is */
 };
 
 static void scan_present(void *marker, uintptr_t begin, uintptr_t end) {

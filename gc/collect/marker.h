@@ -1,5 +1,5 @@
-/* marker.h: what the parts of marking share (mark.c, mark_scan.c, mark_large.c, mark_live.c), and
-   the way of one word from where it was found to the mark stack. */
+/* marker.h: what the parts of marking share (mark.c, mark_scan.c, mark_large.c, mark_live.c,
+   mark_order.c), and the way of one word from where it was found to the mark stack. */
 #ifndef RECLAIM_MARKER_H
 #define RECLAIM_MARKER_H
 
@@ -16,6 +16,7 @@ enum {
   CANDIDATES_AHEAD = 32, /* words whose mark word is being fetched */
   OBJECTS_AHEAD = 16,    /* objects being fetched */
   LINE = 64,             /* of the cache */
+  RECENT = 64,           /* heap pages whose lines and addresses are likely to be at hand */
 };
 
 /* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
@@ -35,6 +36,18 @@ struct candidate {
   object object;  /* above BIT_SHIFT: its bit there; no granule has so high a number */
 };
 
+/* Where a marker is that goes by pages, see mark_order.c. */
+struct order {
+  bool on;                        /* there may be flagged pages */
+  uint8_t class;                  /* of the cells of `page` */
+  unsigned granules, word, words; /* of a cell; of the page's bitmap, the next one */
+  size_t page;                    /* that is being visited */
+  uint64_t bits, first;           /* cells to be scanned; the granule of that of bit 0 */
+  uint64_t taken, most;           /* objects in this round, and in the best so far */
+  uint64_t all_taken, all_visits; /* since a round was twice as good as those before */
+  uint64_t visits;                /* of pages */
+};
+
 /* One of those who mark: the collecting thread is the first, helpers are the others. */
 struct marker {
   object *stack; /* in use from bottom to depth; what is given away goes from the bottom */
@@ -45,7 +58,10 @@ struct marker {
   uint64_t reached[CLASS_COUNT]; /* live objects of each class */
   struct mark_counts counts;     /* but for objects, and for bytes in cells */
   bool failed;
-  struct port_maps large; /* its own working memory: root scans are under way meanwhile */
+  struct order order;
+  uint32_t recent[RECENT]; /* heap pages of objects found of late */
+  uint64_t far;            /* so many were found in another one */
+  struct port_maps large;  /* its own working memory: root scans are under way meanwhile */
 };
 extern HIDDEN struct marker markers[WORKERS_MOST];
 
@@ -77,12 +93,18 @@ struct marking {
   object *stack;
   size_t part; /* objects in each part of the stack */
   size_t test_limit;
+  bool wish_pages;
   struct mark_words words;
   bool demangle; /* for good, once the program has switched stacks by longjmp */
   uintptr_t guard;
   bool overflow;
-  bool live;                              /* all that are live were marked before, see mark_live */
-  bool leaves;                            /* and there are some among them */
+  bool by_pages;                 /* the two tables are in use for small objects */
+  bool by_page;                  /* and those that are found wait in them, else on the stack */
+  uint64_t (*taken)[PAGE_WORDS]; /* marked, and on somebody's way to be scanned */
+  uint8_t *flags; /* of each page: there may be objects that are marked and not taken */
+  size_t top;     /* heap pages that have them */
+  bool live;      /* all that are live were marked before, see mark_live */
+  bool leaves;    /* and there are some among them */
   const struct port_protected *protected; /* parts of the heap that the program may not write */
   size_t protected_count;
 };
@@ -125,10 +147,48 @@ static inline struct page *object_page(object object) {
   return &heap.pages[page_first(page_of_granule(object >> 8))];
 }
 
+/* Is it one that may wait for its page? */
+static inline bool is_ordered(object object) { return marking.shapes[object_class(object)].small; }
+
+/* Finds cells to take in a flagged page. False: there is no such page. */
+HIDDEN bool marker_next_taken(struct marker *w);
+/* For the heap's first pages. False: no memory. */
+HIDDEN bool marker_order_begin(size_t top);
+HIDDEN void marker_order_end(void);
+
+/* An object to be scanned from a flagged page. */
+static inline bool take(struct marker *w, object *found) {
+  struct order *o = &w->order;
+  if (!o->bits && !marker_next_taken(w)) return false;
+  uint64_t granule = o->first + (unsigned)__builtin_ctzll(o->bits) * (uint64_t)o->granules;
+  o->bits &= o->bits - 1;
+  *found = granule << 8 | o->class;
+  return true;
+}
+
 /* False: no room. */
 static inline bool push(struct marker *w, object object) {
   if (UNLIKELY(w->depth == w->committed) && !marker_grow_stack(w)) return false;
   w->stack[w->depth++] = object;
+  return true;
+}
+
+/* Is memory taken up in an order that suits it? Each page has one place among the recent ones. */
+static inline void note_page(struct marker *w, size_t page) {
+  uint32_t *recent = &w->recent[page % RECENT];
+  w->far += *recent != (uint32_t)page;
+  *recent = (uint32_t)page;
+}
+
+/* Of an object whose mark bit was just set. False: it goes by the stack. */
+static inline bool wait_for_page(struct marker *w, uint64_t *marked, uint64_t bit) {
+  size_t offset = (size_t)(marked - heap.marked[0]), page = offset / PAGE_WORDS;
+  if (UNLIKELY(!atomic_get(&marking.by_page)))
+    return __atomic_fetch_or(&marking.taken[0][offset], bit, __ATOMIC_SEQ_CST) & bit;
+  w->order.on = true;
+  note_page(w, page);
+  if (!__atomic_load_n(&marking.flags[page], __ATOMIC_SEQ_CST))
+    __atomic_store_n(&marking.flags[page], 1, __ATOMIC_SEQ_CST);
   return true;
 }
 
@@ -139,10 +199,11 @@ static inline void settle(struct marker *w) {
   object object = c.object & ((1ull << BIT_SHIFT) - 1);
   if (atomic_get(c.word) & bit) return;
   if (marking.helpers) {
-    if (__atomic_fetch_or(c.word, bit, __ATOMIC_RELAXED) & bit) return; /* another was faster */
+    if (__atomic_fetch_or(c.word, bit, __ATOMIC_SEQ_CST) & bit) return; /* another was faster */
   } else {
     *c.word |= bit;
   }
+  if (marking.by_pages && is_ordered(object) && wait_for_page(w, c.word, bit)) return;
   if (UNLIKELY(!push(w, object))) marker_overflow(w, object);
 }
 

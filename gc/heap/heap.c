@@ -36,13 +36,16 @@ enum {
   PADS,
   COMMITTED_TABLES,
   MARK_STACK = COMMITTED_TABLES,
+  TAKEN, /* these two by heap_commit_taken */
+  FLAGS,
   TABLES
 };
 static size_t bytes_per_page[TABLES] = {
     [ALLOCATED] = PAGE_WORDS * 8,        [MARKED] = PAGE_WORDS * 8,
     [PAGE_CLASS] = sizeof(uint8_t),      [PAGE_FIRST] = sizeof(uint32_t),
     [DESCRIPTORS] = sizeof(struct page), [PADS] = 0, /* where there are any */
-    [MARK_STACK] = HEAP_PAGE / 128,
+    [MARK_STACK] = HEAP_PAGE / 128,      [TAKEN] = PAGE_WORDS * 8,
+    [FLAGS] = sizeof(uint8_t),
 };
 static uintptr_t tables[TABLES];
 
@@ -142,6 +145,18 @@ bool heap_commit(size_t pages) {
 void *heap_mark_stack(size_t *size) {
   *size = table_size(MARK_STACK, heap.page_limit);
   return (void *)tables[MARK_STACK];
+}
+
+bool heap_commit_taken(size_t pages, uint64_t (**taken)[PAGE_WORDS], uint8_t **flags) {
+  *taken = (void *)tables[TAKEN];
+  *flags = (uint8_t *)tables[FLAGS];
+  return port_commit(*taken, table_size(TAKEN, pages)) &&
+         port_commit(*flags, table_size(FLAGS, pages));
+}
+
+void heap_purge_taken(size_t pages) {
+  port_purge((void *)tables[TAKEN], table_size(TAKEN, pages));
+  port_purge((void *)tables[FLAGS], table_size(FLAGS, pages));
 }
 
 size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]) {

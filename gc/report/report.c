@@ -89,6 +89,8 @@ void report_cycle(const struct cycle_event *event) {
   add_count(&text, "mappings", event->mappings);
   add_count(&text, "root_bytes", event->root_bytes);
   add_count(&text, "markers", event->markers);
+  text_add(&text, " order=");
+  text_add(&text, event->order);
   add_totals(&text);
   log_text(&text);
 }

@@ -21,6 +21,7 @@ struct cycle_event {
   uint64_t suspect; /* not reached, but not yet confirmed */
   uint64_t reclaimed, cells;
   uint64_t root_bytes, threads, mappings, markers;
+  const char *order; /* in which objects were marked */
   uint64_t recovered, condemned, revived;
   uint64_t next; /* heap size at which the next begins */
 };

@@ -45,14 +45,16 @@ Test(chaos, helpers, .timeout = 1200) { chaos("collect-every-ms=1,markers=4", "6
 Test(chaos, quarantine, .timeout = 1200) {
   chaos("collect-every-ms=1,free=quarantine,markers=4", "9", NULL);
 }
-Test(chaos, baseline, .timeout = 1200) { chaos("collect-every-ms=1,kernel=baseline", "4", NULL); }
+Test(chaos, baseline, .timeout = 1200) {
+  chaos("collect-every-ms=1,kernel=baseline,mark-order=pages", "4", NULL);
+}
 
 Test(chaos, hardened, .timeout = 1200) {
   chaos("collect-every-ms=1,canary=on,guard=on,zero-size=fault,random=on", "7", NULL);
 }
 Test(chaos, hardened_quarantine, .timeout = 1200) {
   chaos("collect-every-ms=1,canary=on,guard=on,freed=fault,zero-size=fault,random=on,"
-        "free=quarantine,reclaim=on",
+        "free=quarantine,reclaim=on,mark-order=pages,markers=4",
         "8", NULL);
 }
 

@@ -201,3 +201,27 @@ Test(conditions, helpers_leave_no_trace, .timeout = 120) {
   expect_few_skipped(&run, 1);
   run_discard(&run);
 }
+
+/* How many collections of the run say in its log that they went by pages. */
+static unsigned by_pages(const char *mebibytes, const char *options) {
+  struct command command = {.argv = {"scattered", mebibytes}, .seconds = 100};
+  char all[200];
+  snprintf(all, sizeof all, "%s,log=stderr", options);
+  command.options = all;
+  struct run run = run_command(&command);
+  expect_success(&run);
+  unsigned count = 0;
+  for (const char *at = run.errors; (at = strstr(at, " order=pages")); at++) count++;
+  cr_assert(count || strstr(run.errors, " order=pointers"), "%s", run_describe(&run));
+  run_discard(&run);
+  return count;
+}
+
+/* Small heaps go by pointers; so does a large one until a collection has found it scattered. */
+Test(conditions, a_large_scattered_heap_is_marked_by_pages, .timeout = 300) {
+  cr_expect_geq(by_pages("230", "growth=1000,confirm=1"), 5);
+  cr_expect_eq(by_pages("230", "growth=1000,confirm=1,mark-order=pointers"), 0);
+  cr_expect_eq(by_pages("20", "growth=1000,confirm=1"), 0);
+  cr_expect_geq(by_pages("20", "growth=1000,confirm=1,mark-order=pages"), 6);
+  cr_expect_eq(by_pages("20", "free=quarantine,mark-order=pages"), 0);
+}

@@ -68,13 +68,14 @@ static void random_programs(const char *options, unsigned seed, unsigned process
 MODE(trust, "free=trust", 1, 1)
 MODE(trust_often, "collect-every-ms=1,confirm=2,markers=4", 1001, 1)
 MODE(trust_zero, "zero=on,collect-every=500,limit=32M", 2001, 1)
-MODE(trust_injector, "drop-free=20,collect-every=500,kernel=baseline", 3001, 1)
+MODE(trust_injector, "drop-free=20,collect-every=500,kernel=baseline,mark-order=pages", 3001, 1)
 MODE(ignore, "free=ignore,collect-every=1000", 4001, 1)
 MODE(quarantine, "free=quarantine,reclaim=on,collect-every-ms=5", 5001, 1)
 MODE(quarantine_keeping, "free=quarantine,collect-every-ms=2,markers=4", 12001, 4)
 MODE(poison, "check=poison,free=quarantine,collect-every=1000", 7001, 1)
 MODE(canary, "canary=on,collect-every=500", 8001, 1)
-MODE(canary_quarantine, "canary=on,free=quarantine,reclaim=on,collect-every-ms=5", 9001, 1)
+MODE(canary_quarantine,
+     "canary=on,free=quarantine,reclaim=on,collect-every-ms=5,mark-order=pages,markers=4", 9001, 1)
 MODE(guard, "guard=on,collect-every=500", 10001, 1)
 MODE(random, "random=on,collect-every=500", 11001, 1)
 /* What is condemned stays, and every collection looks at all of it. */

@@ -43,10 +43,10 @@ static inline void hold_as(const struct program *program, const struct run *plai
   char options[200];
   if (condemn)
     snprintf(options, sizeof options, "check=condemn,collect-every=%u%s", program->every,
-             baseline ? ",kernel=baseline,markers=3" : "");
+             baseline ? ",kernel=baseline,markers=3,mark-order=pages" : "");
   else
     snprintf(options, sizeof options, "collect-every-ms=%u%s", program->pace ? program->pace : 5,
-             baseline ? ",kernel=baseline,markers=3" : "");
+             baseline ? ",kernel=baseline,markers=3,mark-order=pages" : "");
   command.options = options;
   command.seconds = 80;
   struct run run = run_command(&command);

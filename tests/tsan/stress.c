@@ -97,10 +97,11 @@ static void *mutate(void *number) {
 static void *collect(void *unused) {
   const struct sweep_policy policy = {.live = true, .confirm = 1};
   const struct mark_words words = {.stride = 8};
-  while (!atomic_load(&ending)) {
+  for (bool by_pages = false; !atomic_load(&ending); by_pages = !by_pages) {
     struct timespec rest = {0, 2000000};
     nanosleep(&rest, NULL);
     pthread_rwlock_wrlock(&world);
+    mark_by_pages(by_pages);
     mark_begin(&words, NULL);
     for (int i = 0; i < SLOTS; i++) mark_word((uintptr_t)atomic_load(&table[i]));
     if (!mark_drain()) wrong("marking failed");

@@ -32,6 +32,7 @@ Test(option, defaults) {
             !parsed.guard);
   cr_expect_eq(parsed.free_policy, FREE_TRUST);
   cr_expect_eq(parsed.growth, 50);
+  cr_expect_eq(parsed.mark_order, ORDER_AUTO);
   cr_expect_eq(parsed.limit, 0);
   cr_expect_eq(parsed.idle, 10);
   cr_expect_eq(parsed.stride, 4);
@@ -47,9 +48,11 @@ Test(option, every_option_takes_its_values) {
   cr_expect(parse("collect=off,free=ignore,reclaim=off,growth=250,limit=3M,idle=0,zero=on,"
                   "errors=abort,log=/tmp/x.%p,stride=8,kernel=baseline,inherit=off,check=poison,"
                   "collect-every=1000,collect-every-ms=20,drop-free=15,slop=4096,"
-                  "strip-high-bits=on,confirm=7,huge-pages=on,canary=on,guard=on,freed=fault,zero-"
+                  "strip-high-bits=on,confirm=7,huge-pages=on,mark-order=pages,canary=on,guard=on,"
+                  "freed=fault,zero-"
                   "size=fault,random=on"));
   cr_expect_eq(complained, 0);
+  cr_expect_eq(parsed.mark_order, ORDER_PAGES);
   cr_expect(parsed.huge_pages && parsed.canary && parsed.guard && parsed.random &&
             parsed.freed == FREED_FAULT && parsed.zero_size == ZERO_SIZE_FAULT);
   cr_expect(!parsed.collect && !parsed.reclaim && parsed.reclaim_set && parsed.zero);

@@ -19,10 +19,12 @@ static inline bool is_marked(const void *object) {
   return page_marked(cell.page)[cell.index / 64] >> (cell.index % 64) & 1;
 }
 
-static inline struct mark_counts mark_by(unsigned markers, const struct mark_words *words,
-                                         const void *roots, size_t size) {
+static inline struct mark_counts mark_by(unsigned markers, bool by_pages,
+                                         const struct mark_words *words, const void *roots,
+                                         size_t size) {
   sweep_cancel();
   mark_prepare(markers);
+  mark_by_pages(by_pages);
   mark_begin(words, NULL);
   mark_range((uintptr_t)roots, (uintptr_t)roots + size);
   cr_assert(mark_drain());
@@ -34,19 +36,25 @@ static inline struct mark_counts mark_by(unsigned markers, const struct mark_wor
 enum { MARKERS = 3 };
 static inline uint64_t *bitmaps(void) { return (uint64_t *)heap.marked; }
 
-/* A whole marking from one array of words: by one thread, and with helpers, who must come to the
-   same. */
+/* A whole marking from one array of words: page by page and by pointers, each by one thread and
+   with helpers. All must come to the same. */
 static inline struct mark_counts mark_as(struct mark_words words, const void *roots, size_t size) {
   size_t all = heap.top * sizeof *heap.marked;
-  struct mark_counts with = mark_by(MARKERS, &words, roots, size);
+  static const unsigned markers[] = {MARKERS, 1, MARKERS, 1};
+  struct mark_counts counts = {0};
   uint64_t *marked = malloc(all);
-  memcpy(marked, bitmaps(), all);
-  struct mark_counts alone = mark_by(1, &words, roots, size);
-  cr_assert_eq(memcmp(marked, bitmaps(), all), 0, "other objects are marked with helpers");
+  for (unsigned i = 0; i < 4; i++) {
+    struct mark_counts before = counts;
+    counts = mark_by(markers[i], i < 2, &words, roots, size);
+    if (i) {
+      cr_assert_eq(memcmp(marked, bitmaps(), all), 0, "other objects are marked in way %u", i);
+      cr_assert_eq(counts.objects, before.objects, "way %u", i);
+      cr_assert_eq(counts.bytes, before.bytes, "way %u", i);
+    }
+    memcpy(marked, bitmaps(), all);
+  }
   free(marked);
-  cr_assert_eq(with.objects, alone.objects);
-  cr_assert_eq(with.bytes, alone.bytes);
-  return alone;
+  return counts;
 }
 static inline struct mark_counts mark_from(const void *roots, size_t size, unsigned stride) {
   return mark_as((struct mark_words){.stride = stride}, roots, size);

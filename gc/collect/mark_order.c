@@ -1,0 +1,97 @@
+/* mark_order.c: marks small objects page by page instead of one after the other; see mark.h.
+
+   An object that is found is not put on the mark stack: its page is flagged. Whoever marks goes
+   round the heap, from one flagged page to the next, and scans there what is marked and was not
+   taken before. What is found meanwhile waits until its page's turn, and so comes to lie beside
+   others: in a large heap whose objects point all over it, each costs several misses of the cache
+   and of the translation of addresses by itself, and a fraction of them side by side. (Go's
+   collector goes by pages too, https://go.dev/blog/greenteagc, in the order in which they were
+   found.)
+
+   Who takes a page clears its flag first and looks at its bits then; who marks an object sets its
+   bit first and the flag then. So what is found too late for one visit leads to another. Two may
+   visit a page at once: each object goes to the one who sets its bit in `taken`. Nobody goes idle
+   before he has been all round once and found no flag, so what he has flagged himself is done. */
+#include "collect/marker.h"
+
+enum {
+  PATIENCE = 1024, /* visits in which no round takes twice as much as any before */
+  WORTHWHILE = 4,  /* objects a visit, on average */
+};
+
+bool marker_order_begin(size_t top) {
+  marking.top = top;
+  return heap_commit_taken(top, &marking.taken, &marking.flags);
+}
+
+void marker_order_end(void) { heap_purge_taken(marking.top); }
+
+/* A round is over. Where little waits in each page, and that does not grow, to go round for it
+   costs more than it saves: what is found from here on goes by the stack, in all who mark. */
+static void end_round(struct order *o) {
+  if (o->taken > 2 * o->most) {
+    o->most = o->taken;
+    o->all_visits = o->all_taken = 0;
+  }
+  o->all_taken += o->taken;
+  o->taken = 0;
+  if (o->all_visits < PATIENCE) return;
+  if (o->all_taken < WORTHWHILE * o->all_visits) atomic_set(&marking.by_page, false);
+  o->all_visits = o->all_taken = 0;
+}
+
+static void visit(struct order *o, size_t page) {
+  const struct size_class *c = &size_classes[page_entry_class(heap.page_first[page])];
+  o->page = page;
+  o->word = 0;
+  o->words = heap.pages[page].words;
+  o->class = page_entry_class(heap.page_first[page]);
+  o->granules = c->granules;
+  o->all_visits++;
+  o->visits++;
+}
+
+/* The next flagged page, once round at most. */
+static bool find_page(struct order *o) {
+  size_t at = o->page + 1;
+  for (int half = 0; half < 2; half++) {
+    for (; at < marking.top; at++) {
+      if (at % sizeof(uint64_t) == 0) { /* eight at a time; behind the last there are zeros */
+        while (at < marking.top && !atomic_get((const uint64_t *)(marking.flags + at)))
+          at += sizeof(uint64_t);
+        if (at >= marking.top) break;
+      }
+      if (!atomic_get(&marking.flags[at]) ||
+          !__atomic_exchange_n(&marking.flags[at], 0, __ATOMIC_SEQ_CST))
+        continue;
+      visit(o, at);
+      return true;
+    }
+    if (half == 0) end_round(o);
+    at = 1;
+  }
+  return false;
+}
+
+bool marker_next_taken(struct marker *w) {
+  struct order *o = &w->order;
+  for (;;) {
+    while (o->word < o->words) {
+      uint64_t *taken = &marking.taken[o->page][o->word];
+      uint64_t marked = __atomic_load_n(&heap.marked[o->page][o->word], __ATOMIC_SEQ_CST);
+      unsigned first = o->word++ * 64;
+      uint64_t before = atomic_get(taken);
+      if (!(marked & ~before)) continue;
+      if (marking.helpers) before = __atomic_fetch_or(taken, marked, __ATOMIC_SEQ_CST);
+      else *taken = marked;
+      o->bits = marked & ~before;
+      if (!o->bits) continue;
+      o->taken += count_ones(o->bits);
+      o->first = o->page * PAGE_GRANULES + first * (uint64_t)o->granules;
+      return true;
+    }
+    if (!find_page(o)) break;
+  }
+  if (!atomic_get(&marking.by_page)) o->on = false; /* nothing of this one's own is left */
+  return false;
+}

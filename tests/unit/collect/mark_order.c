@@ -1,0 +1,140 @@
+/* mark_order.c: marking page by page. That it marks what marking by pointers does, alone and with
+   helpers, every test of mark.c, mark_scan.c and mark_large.c asks too (marking.h). */
+#include "collect/marker.h"
+#include "tests/unit/collect/marking.h"
+
+#include <sys/resource.h>
+
+TestSuite(mark_order, .init = start_marking, .timeout = 60);
+
+static struct mark_counts mark_pages(unsigned markers, const void *roots, size_t size) {
+  return mark_by(markers, true, &plain, roots, size);
+}
+
+/* So many objects of `size` bytes at most, 16 at least, in an order that is not that of addresses.
+ */
+static void ***make_scattered(size_t count, size_t size, uint64_t *seed) {
+  void ***objects = malloc(count * sizeof *objects);
+  for (size_t i = 0; i < count; i++) objects[i] = make(16 + unit_below(seed, size - 15));
+  for (size_t i = count - 1; i; i--) {
+    size_t other = unit_below(seed, i + 1);
+    void **object = objects[i];
+    objects[i] = objects[other];
+    objects[other] = object;
+  }
+  return objects;
+}
+
+/* The graph that the first `count` of those make, each reached from the first. */
+static void make_tree(void ***objects, size_t count) {
+  for (size_t i = 1; i < count; i++) objects[(i - 1) / 2][(i - 1) % 2] = objects[i];
+}
+
+Test(mark_order, what_is_reached_in_a_scattered_graph_and_nothing_else) {
+  enum { COUNT = 60000, REACHED = 40000 };
+  uint64_t seed = 1;
+  void ***objects =
+      make_scattered(COUNT, 3000, &seed); /* small ones, and two thirds that are not */
+  make_tree(objects, REACHED);
+  for (size_t i = REACHED; i < COUNT; i++) objects[i][0] = objects[unit_below(&seed, COUNT)];
+  for (size_t i = 0; i < REACHED; i += 3) { /* and back, and inside: leads to what is marked */
+    size_t words = unit_page_of(objects[i])->size / sizeof(void *);
+    objects[i][words - 1] = (char *)objects[unit_below(&seed, REACHED)] + 5;
+    if (words == 2) objects[i][1] = 2 * i + 2 < REACHED ? objects[2 * i + 2] : NULL;
+  }
+  cr_expect_eq(mark_from(&objects[0], sizeof objects[0], 8).objects, REACHED);
+  for (size_t i = 0; i < COUNT; i++)
+    if (is_marked(objects[i]) != (i < REACHED)) cr_assert_fail("object %zu", i);
+}
+
+Test(mark_order, many_small_ones_with_many_markers) {
+  enum { COUNT = 400000 };
+  uint64_t seed = 2;
+  void ***objects = make_scattered(COUNT, 112, &seed);
+  make_tree(objects, COUNT);
+  uint64_t visits = 0, by_helpers = 0;
+  for (int i = 0; i < 20; i++) {
+    struct mark_counts counts = mark_pages(4, &objects[0], sizeof objects[0]);
+    cr_assert(counts.by_pages);
+    cr_assert_eq(counts.objects, COUNT, "each is scanned, and once: %zu in marking %d",
+                 (size_t)counts.objects, i);
+    visits += counts.visits;
+    by_helpers += counts.visits - markers[0].order.visits;
+  }
+  cr_expect_gt(by_helpers, visits / 8, "the work is shared: %zu of %zu visits", (size_t)by_helpers,
+               (size_t)visits);
+}
+
+/* Each visit finds one object, and the next is elsewhere: it goes by the stack, after a while. */
+Test(mark_order, a_scattered_list_does_not_go_round_for_each_of_its_objects) {
+  enum { COUNT = 300000 };
+  uint64_t seed = 3;
+  void ***objects = make_scattered(COUNT, 112, &seed);
+  for (size_t i = 1; i < COUNT; i++) objects[i - 1][0] = objects[i];
+  for (unsigned markers = 1; markers <= 3; markers += 2) {
+    struct mark_counts counts = mark_pages(markers, &objects[0], sizeof objects[0]);
+    cr_expect_eq(counts.objects, COUNT, "%u markers", markers);
+    cr_expect_gt(counts.visits, 100);
+    cr_expect_lt(counts.visits, COUNT / 20, "%u markers: %zu visits", markers,
+                 (size_t)counts.visits);
+  }
+}
+
+/* Some hundred such lists: when that is seen, pages are still flagged. */
+Test(mark_order, what_was_flagged_is_marked_by_those_who_turn_to_the_stack) {
+  enum { LISTS = 300, COUNT = LISTS * 1500 };
+  uint64_t seed = 4;
+  void ***objects = make_scattered(COUNT, 112, &seed);
+  for (size_t i = LISTS; i < COUNT; i++) objects[i - LISTS][0] = objects[i];
+  for (unsigned markers = 1; markers <= 3; markers++)
+    for (int i = 0; i < 5; i++) {
+      struct mark_counts counts = mark_pages(markers, objects, LISTS * sizeof *objects);
+      cr_expect_eq(counts.objects, COUNT, "%zu with %u markers", (size_t)counts.objects, markers);
+      cr_expect_lt(counts.visits, COUNT / 20);
+    }
+}
+
+Test(mark_order, whether_a_heap_is_scattered_is_seen_in_both_orders) {
+  enum { COUNT = 300000 };
+  uint64_t seed = 5;
+  void ***objects = make_scattered(COUNT, 112, &seed);
+  make_tree(objects, COUNT);
+  void **list = make_list(COUNT, 100, 0);
+  for (int by_pages = 0; by_pages < 2; by_pages++) {
+    cr_expect(mark_by(1, by_pages, &plain, &objects[0], sizeof objects[0]).scattered);
+    cr_expect_not(mark_by(1, by_pages, &plain, &list, sizeof list).scattered);
+  }
+}
+
+Test(mark_order, its_tables_take_no_memory_but_while_it_marks) {
+  uint64_t seed = 6;
+  void ***objects = make_scattered(100000, 112, &seed);
+  make_tree(objects, 100000);
+  cr_assert(mark_pages(2, &objects[0], sizeof objects[0]).by_pages);
+  uint64_t(*taken)[PAGE_WORDS];
+  uint8_t *flags;
+  cr_assert(heap_commit_taken(heap.top, &taken, &flags));
+  cr_expect_eq(unit_resident(taken, round_up(heap.top * sizeof *taken, KERNEL_PAGE)), 0);
+  cr_expect_eq(unit_resident(flags, round_up(heap.top, KERNEL_PAGE)), 0);
+}
+
+Test(mark_order, without_memory_for_them_it_goes_by_pointers) {
+  uint64_t seed = 7;
+  void ***objects = make_scattered(100000, 112, &seed);
+  make_tree(objects, 100000);
+  cr_assert(mark_by(1, false, &plain, &objects[0], sizeof objects[0]).objects == 100000);
+  struct rlimit none = {KERNEL_PAGE, RLIM_INFINITY}; /* to the kernel 0 is none */
+  cr_assert_eq(setrlimit(RLIMIT_DATA, &none), 0);
+  struct mark_counts counts = mark_pages(1, &objects[0], sizeof objects[0]);
+  cr_expect_not(counts.by_pages);
+  cr_expect_eq(counts.objects, 100000);
+}
+
+/* Words that mean more than they say are looked at one by one: nothing is small there. */
+Test(mark_order, slop_goes_by_pointers) {
+  void **list = make_list(1000, 40, 0);
+  struct mark_words slop = {.stride = 8, .slop = 16};
+  struct mark_counts counts = mark_by(1, true, &slop, &list, sizeof list);
+  cr_expect_not(counts.by_pages);
+  cr_expect_eq(counts.objects, 1000);
+}
