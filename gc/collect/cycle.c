@@ -124,7 +124,7 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
   if (options_keep_unfreed()) mark_live();
   failure = roots_failure(roots_mark(cycle.spilled, &roots));
   *marked = mark_end();
-  cycle.scattered = marked->scattered;
+  if (!failure) cycle.scattered = mark_scattered(marked);
   event->order = marked->by_pages ? "pages" : "pointers";
   roots_close();
   event->roots = begin + roots.asking; /* which goes on while roots are marked */

@@ -227,7 +227,7 @@ static void drain(struct marker *w) {
     object next;
     if (LIKELY(w->depth != w->bottom)) {
       next = w->stack[--w->depth];
-      note_page(w, page_of_granule(next >> 8));
+      if (!(w->object_tail % NOTED) && is_ordered(next)) note_page(w, page_of_granule(next >> 8));
       fetch(next);
       w->objects[w->object_tail++ & (RING - 1)] = next;
       if (w->object_tail - w->object_head <= OBJECTS_AHEAD) continue;
@@ -317,14 +317,16 @@ struct mark_counts mark_end(void) {
   struct mark_counts counts = {0};
   workers_end();
   if (marking.by_pages) marker_order_end();
-  uint64_t far = 0;
   for (unsigned i = 0; i <= marking.helpers; i++) {
     end_marker(&markers[i], &counts);
-    far += markers[i].far;
+    counts.far += markers[i].far;
     counts.visits += markers[i].order.visits;
+    counts.rounds += markers[i].order.rounds;
+    counts.taken += markers[i].order.taken_before + markers[i].order.taken;
+    for (unsigned class = 1; class <= ORDERED_CLASSES; class ++)
+      counts.small += markers[i].reached[class];
   }
   counts.by_pages = marking.by_pages;
-  counts.scattered = far > counts.objects / 2;
   counts.markers = marking.helpers + 1;
   if (counts.overflows) recount(&counts);
   return counts;

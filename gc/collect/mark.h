@@ -26,8 +26,9 @@ struct mark_counts {
   uint64_t overflows;      /* objects that did not fit on the mark stack */
   unsigned markers;        /* threads that marked */
   bool by_pages;           /* small ones page by page, see mark_by_pages */
-  uint64_t visits;         /* of pages, then */
-  bool scattered;          /* a good part of them were found far from the one before */
+  uint64_t visits, rounds; /* of pages, then; through all of them */
+  uint64_t small, taken;   /* such objects; of these, page by page */
+  uint64_t far; /* and in other pages than those before; from the stack, of a part of them */
 };
 
 /* Reserves the mark stack. False: out of memory. */
@@ -43,8 +44,10 @@ struct mark_words {
    that it makes for the while (workers.h). Not while the world is stopped. */
 HIDDEN void mark_prepare(unsigned count);
 /* From the next marking on, small objects are scanned page by page (true), or as they are found.
-   Pays in a large heap that is scattered, see mark_counts. Not together with mark_live. */
+   Pays in a large heap that is scattered, see mark_scattered. Not together with mark_live. */
 HIDDEN void mark_by_pages(bool wish);
+/* Would it pay, after a marking of which these are the counts? */
+HIDDEN bool mark_scattered(const struct mark_counts *counts);
 /* Begins a marking; `maps` filters the pages of large objects, and is open meanwhile. */
 HIDDEN void mark_begin(const struct mark_words *words, struct port_maps *maps);
 /* Marks every object that was not freed, whatever points to it; what they refer to is scanned by

@@ -17,6 +17,7 @@ enum {
   OBJECTS_AHEAD = 16,    /* objects being fetched */
   LINE = 64,             /* of the cache */
   RECENT = 64,           /* heap pages whose lines and addresses are likely to be at hand */
+  NOTED = 8,             /* of so many objects from the stack one is asked whether its page is */
 };
 
 /* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
@@ -45,7 +46,8 @@ struct order {
   uint64_t bits, first;           /* cells to be scanned; the granule of that of bit 0 */
   uint64_t taken, most;           /* objects in this round, and in the best so far */
   uint64_t all_taken, all_visits; /* since a round was twice as good as those before */
-  uint64_t visits;                /* of pages */
+  uint64_t visits, rounds;        /* of pages; through the flags */
+  uint64_t taken_before;          /* in earlier rounds */
 };
 
 /* One of those who mark: the collecting thread is the first, helpers are the others. */
@@ -147,8 +149,9 @@ static inline struct page *object_page(object object) {
   return &heap.pages[page_first(page_of_granule(object >> 8))];
 }
 
-/* Is it one that may wait for its page? */
-static inline bool is_ordered(object object) { return marking.shapes[object_class(object)].small; }
+/* Is it one that may wait for its page? Those of up to 128 bytes, whose spans are one page. */
+enum { ORDERED_CLASSES = 8 };
+static inline bool is_ordered(object object) { return object_class(object) <= ORDERED_CLASSES; }
 
 /* Finds cells to take in a flagged page. False: there is no such page. */
 HIDDEN bool marker_next_taken(struct marker *w);
@@ -173,24 +176,17 @@ static inline bool push(struct marker *w, object object) {
   return true;
 }
 
-/* Is memory taken up in an order that suits it? Each page has one place among the recent ones. */
+/* Of an ordered object: is memory taken up in an order that suits it? Each page has one place among
+   the recent ones. */
 static inline void note_page(struct marker *w, size_t page) {
   uint32_t *recent = &w->recent[page % RECENT];
   w->far += *recent != (uint32_t)page;
   *recent = (uint32_t)page;
 }
 
-/* Of an object whose mark bit was just set. False: it goes by the stack. */
-static inline bool wait_for_page(struct marker *w, uint64_t *marked, uint64_t bit) {
-  size_t offset = (size_t)(marked - heap.marked[0]), page = offset / PAGE_WORDS;
-  if (UNLIKELY(!atomic_get(&marking.by_page)))
-    return __atomic_fetch_or(&marking.taken[0][offset], bit, __ATOMIC_SEQ_CST) & bit;
-  w->order.on = true;
-  note_page(w, page);
-  if (!__atomic_load_n(&marking.flags[page], __ATOMIC_SEQ_CST))
-    __atomic_store_n(&marking.flags[page], 1, __ATOMIC_SEQ_CST);
-  return true;
-}
+/* Of an object whose mark bit was just set. False: it goes by the stack. Apart: inlined, it costs
+   those who do not go by pages a twentieth of their time. */
+HIDDEN bool marker_wait_for_page(struct marker *w, uint64_t *marked, uint64_t bit);
 
 /* Second half of a word's way: by now its mark word is in the cache. */
 static inline void settle(struct marker *w) {
@@ -203,7 +199,8 @@ static inline void settle(struct marker *w) {
   } else {
     *c.word |= bit;
   }
-  if (marking.by_pages && is_ordered(object) && wait_for_page(w, c.word, bit)) return;
+  if (UNLIKELY(marking.by_pages) && is_ordered(object) && marker_wait_for_page(w, c.word, bit))
+    return;
   if (UNLIKELY(!push(w, object))) marker_overflow(w, object);
 }
 

@@ -1,8 +1,11 @@
 /* heap.c: the reservation and its layout; see heap.h. */
 #include "heap/heap.h"
 
+#include <string.h>
+
 #include "base/lock.h"
 #include "base/option.h"
+#include "base/remedy.h"
 #include "ports/port.h"
 
 struct heap heap __attribute__((aligned(64)));
@@ -154,9 +157,14 @@ bool heap_commit_taken(size_t pages, uint64_t (**taken)[PAGE_WORDS], uint8_t **f
          port_commit(*flags, table_size(FLAGS, pages));
 }
 
+/* Locked memory cannot be given back. */
+static void make_zero(void *begin, size_t size) {
+  if (!port_purge(begin, size) && !WITHOUT(locked_memory)) memset(begin, 0, size);
+}
+
 void heap_purge_taken(size_t pages) {
-  port_purge((void *)tables[TAKEN], table_size(TAKEN, pages));
-  port_purge((void *)tables[FLAGS], table_size(FLAGS, pages));
+  make_zero((void *)tables[TAKEN], table_size(TAKEN, pages));
+  make_zero((void *)tables[FLAGS], table_size(FLAGS, pages));
 }
 
 size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]) {

@@ -52,7 +52,7 @@ static void at_failure(int number) {
                                   __ATOMIC_SEQ_CST))
     leave_finding();
   else if (nobody != self) /* who it is now; the same one failed in telling */
-    for (;;) pause();
+    sleep(5);              /* who tells may wait for this one, if that is the collector */
   signal(number, SIG_DFL);
   raise(number); /* as it would have ended */
 }

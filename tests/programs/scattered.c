@@ -1,9 +1,11 @@
-/* scattered.c: what is marked page by page. scattered MEBIBYTES
+/* scattered.c: what is marked page by page. scattered MEBIBYTES [locked]
 
    A tree whose nodes lie in an order that is not the tree's, of so many MiB, is held throughout,
    and as many nodes that nobody holds are dropped, between and beside them. Each collection is
-   followed by a walk through all of it. */
+   followed by a walk through all of it. locked: mlockall, before anything else. */
 #include "program.h"
+
+#include <sys/mman.h>
 
 enum { ROUNDS = 6, NODE = 64 /* bytes, on average */ };
 
@@ -52,7 +54,8 @@ static size_t verify(const struct node *node, unsigned long number) {
 }
 
 int main(int argc, char **argv) {
-  CHECK(argc == 2);
+  CHECK(argc == 2 || argc == 3);
+  if (argc == 3 && mlockall(MCL_CURRENT | MCL_FUTURE) != 0) not_possible("no mlockall");
   size_t count = (strtoul(argv[1], NULL, 10) << 20) / NODE;
   uint64_t seed = 1;
   struct node *kept = make_tree(count, &seed);
