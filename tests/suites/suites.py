@@ -19,8 +19,8 @@ from trial import Trial
 
 LEAST_CYCLES, MOST_SKIPPED = 20, 5.0
 MODES = (("reclaim", "collect-every-ms={pace}"), ("condemn", "check=condemn,collect-every={every}"),
-         ("reclaim baseline", "collect-every-ms={pace},kernel=baseline"),
-         ("condemn baseline", "check=condemn,collect-every={every},kernel=baseline"))
+         ("reclaim baseline", "collect-every-ms={pace},kernel=baseline,mark-order=pages"),
+         ("condemn baseline", "check=condemn,collect-every={every},kernel=baseline,mark-order=pages"))
 TABLE = [("suite", "mode", "tests", "differ", "cycles", "skipped", "why", "longest ms", "false", "s", "s plain")]
 
 class Tap:

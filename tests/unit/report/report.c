@@ -73,6 +73,7 @@ static const struct cycle_event event = {.reason = "growth",
                                          .root_bytes = 77777,
                                          .threads = 5,
                                          .mappings = 66,
+                                         .order = "pages",
                                          .recovered = 7,
                                          .next = 36000000};
 
@@ -98,6 +99,7 @@ Test(report, a_cycle) {
   EXPECT_FIELD(line, "reclaimed", "3000000");
   EXPECT_FIELD(line, "cells", "30000");
   EXPECT_FIELD(line, "threads", "5");
+  EXPECT_FIELD(line, "order", "pages");
   EXPECT_FIELD(line, "mappings", "66");
   EXPECT_FIELD(line, "root_bytes", "77777");
   EXPECT_FIELD(line, "skipped", "0");
@@ -149,6 +151,7 @@ Test(report, the_largest_numbers_fit_a_line) {
   memset(&largest, 0xff, sizeof largest);
   largest.reason = "interval";
   largest.limited_by = "option";
+  largest.order = "pointers";
   largest.given_up = "unreadable";
   memset(&report_totals, 0xff, sizeof report_totals);
   report_cycle(&largest);
