@@ -125,7 +125,6 @@ static const char *mark_all(struct cycle_event *event, struct mark_counts *marke
   failure = roots_failure(roots_mark(cycle.spilled, &roots));
   *marked = mark_end();
   if (!failure) cycle.scattered = mark_scattered(marked);
-  event->order = marked->by_pages ? "pages" : "pointers";
   roots_close();
   event->roots = begin + roots.asking; /* which goes on while roots are marked */
   event->root_bytes = roots.bytes;
@@ -217,7 +216,6 @@ static void run(void *unused) {
   cycle.changed_count = 0;
   size_t filled = page_heap_filled(), used = page_heap_used();
   uint64_t begin = port_now();
-  event->order = "pointers";
   event->given_up = stop_failure(world_stop());
   uint64_t stopped = port_now(), marked = stopped, flipped = stopped;
   event->stop = stopped - begin;
@@ -253,6 +251,7 @@ static void run(void *unused) {
   }
   uint64_t end = port_now();
   event->sweep = end - flipped;
+  event->order = reached.by_pages ? "pages" : "pointers";
   event->live = reached.bytes + swept.kept_bytes;
   event->suspect = swept.suspect_bytes;
   event->reclaimed = swept.dead_bytes;

@@ -110,8 +110,8 @@ void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   marker_choose_scan(words);
   share_stack();
   unsigned helpers = 0;
-  marking.by_pages = marking.wish_pages && marking.shapes[1].small && marker_order_begin(heap.top);
-  marking.by_page = marking.by_pages;
+  marking.by_pages = marking.wish_pages && marker_order_begin(heap.top);
+  marking.flagging = marking.by_pages;
   if (marking.protected_count) marking.ready = 0; /* they are read by one at a time */
   for (unsigned i = 0; i <= marking.ready; i++) {
     begin_marker(&markers[i], maps);

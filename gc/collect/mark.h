@@ -11,6 +11,8 @@
    beforehand and searched from one end of the heap to the other (mark_live.c): memory is read in
    order, and nearly every word leads to what is marked.
 
+   A large heap whose small objects point all over it can be marked page by page (mark_order.c).
+
    Runs in the collecting thread while the world is stopped, and in its helpers: each has a stack
    and rings of its own, and half of what waits on one's stack goes to those who have run out.
    Calls are the collecting thread's alone. */

@@ -15,21 +15,23 @@
 #include "collect/marker.h"
 
 enum {
-  PATIENCE = 1024, /* visits in which no round takes twice as much as any before */
-  WORTHWHILE = 4,  /* objects a visit, on average */
-  FLAGS_A_VISIT = 256,
+  PATIENCE = 1024,     /* visits in which no round takes twice as much as any before */
+  WORTHWHILE = 4,      /* objects a visit, on average */
+  FLAGS_A_VISIT = 256, /* to look through so many costs as much as a visit */
 };
 
 bool marker_order_begin(size_t top) {
+  bool plain =
+      marking.shapes[1].small; /* else a word means more than it says, or pages are closed */
   marking.top = top;
-  return heap_commit_taken(top, &marking.taken, &marking.flags);
+  return plain && heap_commit_taken(top, &marking.taken, &marking.flags);
 }
 
 void marker_order_end(void) { heap_purge_taken(marking.top); }
 
 bool marker_wait_for_page(struct marker *w, uint64_t *marked, uint64_t bit) {
   size_t offset = (size_t)(marked - heap.marked[0]), page = offset / PAGE_WORDS;
-  if (UNLIKELY(!atomic_get(&marking.by_page)))
+  if (UNLIKELY(!atomic_get(&marking.flagging)))
     return __atomic_fetch_or(&marking.taken[0][offset], bit, __ATOMIC_SEQ_CST) & bit;
   w->order.on = true;
   note_page(w, page);
@@ -38,9 +40,8 @@ bool marker_wait_for_page(struct marker *w, uint64_t *marked, uint64_t bit) {
   return true;
 }
 
-/* A round is over, which costs as much as a visit for every so many flags. Where little waits in
-   each page, and that does not grow, to go round for it costs more than it saves: what is found
-   from here on goes by the stack, in all who mark. */
+/* A round is over. Where little waits in each page, and that does not grow, to go round for it
+   costs more than it saves: what is found from here on goes by the stack, in all who mark. */
 static void end_round(struct order *o) {
   o->rounds++;
   if (o->taken > 2 * o->most) {
@@ -52,17 +53,16 @@ static void end_round(struct order *o) {
   o->all_visits += marking.top / FLAGS_A_VISIT;
   o->taken = 0;
   if (o->all_visits < PATIENCE) return;
-  if (o->all_taken < WORTHWHILE * o->all_visits) atomic_set(&marking.by_page, false);
+  if (o->all_taken < WORTHWHILE * o->all_visits) atomic_set(&marking.flagging, false);
   o->all_visits = o->all_taken = 0;
 }
 
 static void visit(struct order *o, size_t page) {
-  const struct size_class *c = &size_classes[page_entry_class(heap.page_first[page])];
   o->page = page;
   o->word = 0;
   o->words = heap.pages[page].words;
   o->class = page_entry_class(heap.page_first[page]);
-  o->granules = c->granules;
+  o->granules = size_classes[o->class].granules;
   o->all_visits++;
   o->visits++;
 }

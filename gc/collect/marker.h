@@ -100,8 +100,8 @@ struct marking {
   bool demangle; /* for good, once the program has switched stacks by longjmp */
   uintptr_t guard;
   bool overflow;
-  bool by_pages;                 /* the two tables are in use for small objects */
-  bool by_page;                  /* and those that are found wait in them, else on the stack */
+  bool by_pages; /* the two tables are in use, see mark_order.c */
+  bool flagging; /* those that are found flag their pages, else they go on the stack */
   uint64_t (*taken)[PAGE_WORDS]; /* marked, and on somebody's way to be scanned */
   uint8_t *flags; /* of each page: there may be objects that are marked and not taken */
   size_t top;     /* heap pages that have them */
@@ -155,7 +155,7 @@ static inline bool is_ordered(object object) { return object_class(object) <= OR
 
 /* Finds cells to take in a flagged page. False: there is no such page. */
 HIDDEN bool marker_next_taken(struct marker *w);
-/* For the heap's first pages. False: no memory. */
+/* For the heap's first pages. False: no memory, or nothing to be gained. */
 HIDDEN bool marker_order_begin(size_t top);
 HIDDEN void marker_order_end(void);
 

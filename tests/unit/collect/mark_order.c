@@ -11,17 +11,21 @@ static struct mark_counts mark_pages(unsigned markers, const void *roots, size_t
   return mark_by(markers, true, &plain, roots, size);
 }
 
-/* So many objects of `size` bytes at most, 16 at least, in an order that is not that of addresses.
- */
-static void ***make_scattered(size_t count, size_t size, uint64_t *seed) {
-  void ***objects = malloc(count * sizeof *objects);
-  for (size_t i = 0; i < count; i++) objects[i] = make(16 + unit_below(seed, size - 15));
+static void shuffle(void ***objects, size_t count, uint64_t *seed) {
   for (size_t i = count - 1; i; i--) {
     size_t other = unit_below(seed, i + 1);
     void **object = objects[i];
     objects[i] = objects[other];
     objects[other] = object;
   }
+}
+
+/* So many objects of `size` bytes at most, 16 at least, in an order that is not that of addresses.
+ */
+static void ***make_scattered(size_t count, size_t size, uint64_t *seed) {
+  void ***objects = malloc(count * sizeof *objects);
+  for (size_t i = 0; i < count; i++) objects[i] = make(16 + unit_below(seed, size - 15));
+  shuffle(objects, count, seed);
   return objects;
 }
 
@@ -105,12 +109,7 @@ Test(mark_order, nor_for_each_cluster_of_a_list_of_them) {
     nodes[i] = make((BESIDE + 1) * sizeof(void *));
     for (size_t c = 1; c <= BESIDE; c++) nodes[i][c] = make(20);
   }
-  for (size_t i = COUNT - 1; i; i--) {
-    size_t other = unit_below(&seed, i + 1);
-    void **node = nodes[i];
-    nodes[i] = nodes[other];
-    nodes[other] = node;
-  }
+  shuffle(nodes, COUNT, &seed);
   for (size_t i = 1; i < COUNT; i++) nodes[i - 1][0] = nodes[i];
   for (unsigned markers = 1; markers <= 3; markers++) {
     struct mark_counts counts = mark_pages(markers, &nodes[0], sizeof nodes[0]);
@@ -149,12 +148,7 @@ Test(mark_order, a_table_of_entries_is_scattered_in_both_orders) {
     table[i][0] = make(40);
     table[i][1] = make(50);
   }
-  for (size_t i = COUNT - 1; i; i--) {
-    size_t other = unit_below(&seed, i + 1);
-    void **entry = table[i];
-    table[i] = table[other];
-    table[other] = entry;
-  }
+  shuffle(table, COUNT, &seed);
   cr_expect(is_scattered(false, &table, sizeof table));
   cr_expect(is_scattered(true, &table, sizeof table));
 }
