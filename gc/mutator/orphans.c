@@ -8,18 +8,19 @@
 #include "ports/port.h"
 
 enum {
-  TRIM_ORPHANS = 64, /* trimmed after a cycle, at most */
+  GATHERED = 64,     /* orphans, under one hold of the lock */
   PURGE_CLASSES = 4, /* buffers of so many classes are worth a system call */
   WARM_ORPHANS = 4,  /* that keep the pages they were filling, ... */
   WARM_PAGES = 8,    /* ... so many each at most, until the next cycle */
 };
 
 static struct {
-  struct lock lock; /* the two lists */
+  struct lock lock; /* the two lists, and the pool's */
   struct mutator *all;
   struct mutator *orphans;
-  struct mutator *heir; /* the collector's, of what was idle threads' */
-  unsigned warm;        /* of the orphans */
+  struct mutator *pool;  /* nobody's: the pages that threads which wait or have ended left */
+  struct page_walk walk; /* over the pool's, by the collector */
+  unsigned warm;         /* of the orphans */
 } state;
 
 static void start_small(struct mutator *mutator) {
@@ -55,9 +56,15 @@ struct mutator *mutator_adopt(void) {
   return mutator ? mutator : new_mutator();
 }
 
+static struct page *take_from_pool(unsigned class) {
+  struct page *page = state.pool ? pages_dequeue(state.pool, class) : NULL;
+  if (page && page == state.walk.last) state.walk.last = NULL;
+  return page;
+}
+
 struct page *orphans_take_page(struct mutator *mutator, unsigned class) {
-  struct page *page = NULL;
   lock_acquire(&state.lock);
+  struct page *page = take_from_pool(class);
   for (struct mutator *orphan = state.orphans; orphan && !page; orphan = orphan->next_orphan) {
     pages_drain_returned(orphan);
     page = pages_dequeue(orphan, class);
@@ -116,11 +123,13 @@ static size_t move_pages(struct mutator *from, struct mutator *to, size_t most) 
 _Static_assert(offsetof(struct mutator, buffers) == 0, "mutators begin at kernel pages");
 
 size_t mutator_harvest(struct mutator *from, size_t most) {
-  if (from->busy || !state.heir) return 0;
+  if (from->busy || !state.pool) return 0;
   empty(from);
   large_release(from);
   start_small(from);
-  size_t pages = move_pages(from, state.heir, most);
+  lock_acquire(&state.lock);
+  size_t pages = move_pages(from, state.pool, most);
+  lock_release(&state.lock);
   if (count_ones(from->used) >= PURGE_CLASSES)
     port_purge(from,
                sizeof from->buffers / KERNEL_PAGE * KERNEL_PAGE); /* what lies whole in them */
@@ -146,33 +155,55 @@ static void add_orphan(struct mutator *mutator) {
   state.orphans = mutator;
 }
 
-/* Of all orphans one gets what the heir has; the empty pages of all go, some orphans' with each
-   call. */
-void mutator_bequeath(void) {
-  if (!state.heir) state.heir = new_mutator();
-  if (!state.heir) return;
-  mutator_trim(state.heir);
-  struct mutator *trimmed = NULL, **end = &trimmed, *orphan;
-  pages_begin();
-  for (unsigned i = 0; i < TRIM_ORPHANS && (state.heir->used || atomic_get(&state.orphans)); i++) {
-    if (!(orphan = mutator_adopt())) break;
-    move_pages(state.heir, orphan, SIZE_MAX);
-    state.heir->used = 0;
-    unset_current(orphan);
-    mutator_trim(orphan);
-    *end = orphan;
-    end = &orphan->next_orphan;
-  }
-  *end = NULL;
+static bool make_pool(void) {
+  if (state.pool) return true;
+  struct mutator *pool = new_mutator();
   lock_acquire(&state.lock);
-  if (trimmed) { /* the first of them is the first again, the others let those behind them come up
-                  */
-    struct mutator *others = trimmed->next_orphan, **last = &state.orphans;
-    add_orphan(trimmed);
-    while (*last) last = &(*last)->next_orphan;
-    *last = others;
+  state.pool = pool;
+  lock_release(&state.lock);
+  return pool != NULL;
+}
+
+/* What orphans have goes to the pool. False: some may still have pages. */
+static bool gather(void) {
+  unsigned gathered = 0;
+  lock_acquire(&state.lock);
+  struct mutator *orphan = state.orphans;
+  for (; orphan && gathered < GATHERED; orphan = orphan->next_orphan) {
+    pages_drain_returned(orphan);
+    if (!orphan->used) continue;
+    unset_current(orphan);
+    start_small(orphan);
+    move_pages(orphan, state.pool, SIZE_MAX);
+    orphan->used = 0;
+    state.warm -= orphan->warm;
+    orphan->warm = 0;
+    gathered++;
   }
   lock_release(&state.lock);
+  return !orphan;
+}
+
+/* A page at a time: a thread whose pages were just taken comes back for one of each class, and
+   would begin fresh ones if what it left were out of its reach meanwhile. */
+static void trim_pool(unsigned class) {
+  lock_acquire(&state.lock);
+  state.walk = (struct page_walk){.class = class};
+  while (pages_trim_next(state.pool, &state.walk)) {
+    lock_release(&state.lock);
+    lock_acquire(&state.lock);
+  }
+  lock_release(&state.lock);
+}
+
+void mutator_bequeath(void) {
+  if (!make_pool()) return;
+  pages_begin();
+  while (!gather()) continue;
+  lock_acquire(&state.lock);
+  pages_drain_returned(state.pool);
+  lock_release(&state.lock);
+  for (uint64_t set = state.pool->used; set;) trim_pool(next_class(&set));
   pages_end();
 }
 
@@ -237,6 +268,7 @@ static void rescue_lost_pages(struct mutator *const *kept, size_t count) {
     if (!page_begins(page) || page->class == CLASS_LARGE) continue;
     bool mine = false;
     for (size_t k = 0; k < count; k++) mine |= kept[k] && kept[k] == page->owner;
+    if (state.pool && state.pool == page->owner) mine = true;
     if (mine) continue;
     page->full = 0;
     page->owner = heir;
@@ -253,7 +285,7 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
   state.orphans = NULL;
   state.warm = 0;
   for (struct mutator *m = state.all; m; m = m->next) {
-    bool mine = m == state.heir; /* it is empty when no cycle runs */
+    bool mine = m == state.pool; /* its lists are whole, we have its lock */
     for (size_t i = 0; i < count; i++) mine |= kept[i] == m;
     if (mine) continue;
     for (uint64_t set = m->used; set;) {

@@ -2,7 +2,8 @@
    what the collector takes out of the hands of threads that wait, and what becomes of all in the
    child of a fork.
 
-   One lock, taken with signals blocked, guards the two lists; an orphan belongs to who holds it. */
+   One lock, taken with signals blocked, guards the two lists and the pool, a mutator of nobody with
+   the pages that threads left; an orphan that was adopted belongs to who did. */
 #ifndef RECLAIM_ORPHANS_H
 #define RECLAIM_ORPHANS_H
 
@@ -14,18 +15,18 @@ HIDDEN struct mutator *mutator_adopt(void);
    the few pages they were filling, empty or not, until the next cycle. */
 HIDDEN void mutator_orphan(struct mutator *mutator);
 
-/* A page of a class of a dead thread that nobody adopted. NULL: there is none. */
+/* A page of a class that a thread left. NULL: there is none. */
 HIDDEN struct page *orphans_take_page(struct mutator *mutator, unsigned class);
 /* Has every owner trim (mutator_trim), at its next change of page or flush. Any thread. */
 HIDDEN void mutator_ask_to_trim(void);
 /* The owner is parked and held, so that it is not at work with it: the collector empties its
-   buffers, releases the large objects it keeps, and takes at most that many of its pages that are
-   not full; returns how many. No lock is taken but the page heap's. */
+   buffers, releases the large objects it keeps, and moves at most that many of its pages that are
+   not full to the pool; returns how many. */
 HIDDEN size_t mutator_harvest(struct mutator *mutator, size_t most);
 /* Is there anything to take? A guess, from any thread, while the owner may be at work. */
 HIDDEN bool mutator_has_harvest(const struct mutator *mutator);
-/* After that: releases those that are empty and leaves the rest to adopt. By the
-   one who collects, who owns them meanwhile. */
+/* After that: moves what orphans have there, too, and releases those that are empty; the others
+   stay within all threads' reach meanwhile. By the one who collects. */
 HIDDEN void mutator_bequeath(void);
 /* What waits in the buffers of all. */
 HIDDEN size_t mutator_buffered_bytes(void);

@@ -176,43 +176,33 @@ static bool is_sparse(const struct page *page, unsigned free) {
   return free * 4 >= page->cells * 3u;
 }
 
-static void trim_sparse(struct mutator *mutator, unsigned class) {
-  struct page **link = &mutator->sparse[class], *page;
-  while ((page = *link)) {
-    mutator->looked++;
-    page_sweep_if_due(page);
-    unsigned free = page_free_cells(page);
-    if (free == page->cells) {
-      *link = page->next;
-      page_heap_release_span(page);
-    } else {
-      trim_holes(page, free);
-      link = &page->next;
-    }
+bool pages_trim_next(struct mutator *mutator, struct page_walk *walk) {
+  struct page_queue *queue = &mutator->queue[walk->class];
+  struct page **first = walk->queued ? &queue->head : &mutator->sparse[walk->class];
+  struct page **link = walk->last ? &walk->last->next : first, *page = *link;
+  if (!page) {
+    bool more = !walk->queued;
+    walk->queued = true;
+    walk->last = NULL;
+    return more;
   }
-}
-
-static void trim_queue(struct mutator *mutator, unsigned class) {
-  struct page_queue *queue = &mutator->queue[class];
-  struct page **link = &queue->head, *last = NULL, *page;
-  while ((page = *link)) {
-    mutator->looked++;
-    page_sweep_if_due(page);
-    unsigned free = page_free_cells(page);
-    if (!is_sparse(page, free)) {
-      last = page;
-      link = &page->next;
-      continue;
-    }
+  mutator->looked++;
+  page_sweep_if_due(page);
+  unsigned free = page_free_cells(page);
+  bool empty = free == page->cells;
+  if (empty || (walk->queued && is_sparse(page, free))) {
     *link = page->next;
-    if (queue->tail == page) queue->tail = last;
-    if (free == page->cells) {
-      page_heap_release_span(page);
-    } else {
-      trim_holes(page, free);
-      push_sparse(mutator, page);
-    }
+    if (walk->queued && queue->tail == page) queue->tail = walk->last;
+  } else {
+    walk->last = page;
   }
+  if (empty) {
+    page_heap_release_span(page);
+  } else if (is_sparse(page, free)) {
+    trim_holes(page, free);
+    if (walk->queued) push_sparse(mutator, page);
+  }
+  return true;
 }
 
 void mutator_trim(struct mutator *mutator) {
@@ -221,9 +211,8 @@ void mutator_trim(struct mutator *mutator) {
   mutator->spans_taken = mutator->looked = 0;
   pages_drain_returned(mutator);
   for (uint64_t set = mutator->used; set;) {
-    unsigned class = next_class(&set);
-    trim_sparse(mutator, class);
-    trim_queue(mutator, class);
+    struct page_walk walk = {.class = next_class(&set)};
+    while (pages_trim_next(mutator, &walk)) continue;
   }
   large_release(mutator);
   mutator->unfilled = page_heap_unfilled();

@@ -11,6 +11,16 @@
 
 /* Returns cells (state bytes clear) to their pages' bitmaps; any thread, no lock. */
 HIDDEN void mutator_flush(void **cells, size_t count);
+/* A walk over a mutator's pages of one class: those set aside, then the queue. Pages may be taken
+   from the front of either meanwhile; if `last` is, it is NULL from then on. */
+struct page_walk {
+  unsigned class;
+  bool queued;       /* has come to the queue */
+  struct page *last; /* what was walked over last, NULL: all that is gone */
+};
+
+/* Trims the next page of the walk. False: there is none. */
+HIDDEN bool pages_trim_next(struct mutator *mutator, struct page_walk *walk);
 /* Releases the mutator's empty pages and gives back free parts of nearly empty ones. */
 HIDDEN void mutator_trim(struct mutator *mutator);
 /* After that: gives back the kernel pages that lie wholly in free cells of all its other pages, for

@@ -77,7 +77,7 @@ Test(large, they_go_back_after_a_cycle) {
 Test(large, they_go_back_from_a_thread_that_waits) {
   release(allocate(100000, NULL));
   cr_expect(mutator_has_harvest(self.real));
-  mutator_bequeath(); /* makes the heir */
+  mutator_bequeath(); /* makes the pool */
   mutator_harvest(self.real, 100);
   cr_expect(!mutator_has_harvest(self.real));
   cr_expect_eq(page_heap_counts.used, 0);

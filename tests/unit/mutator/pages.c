@@ -106,6 +106,30 @@ Test(pages, trimming_releases_empty_pages) {
   expect_sound();
 }
 
+/* The collector walks over the pages of the pool while threads take some. */
+Test(pages, a_walk_comes_to_every_page_that_stays) {
+  enum { CLASS = 8, LISTED = 40 };
+  struct mutator *mutator = mutator_adopt();
+  size_t count = take_pages(mutator, CLASS, LISTED), halves = 0;
+  for (size_t i = 0; i < count; i += 2) cells[halves++] = cells[i];
+  mutator_flush_buffers(mutator);
+  flush(cells, halves);
+  pages_drain_returned(mutator);
+  struct page_walk walk = {.class = CLASS};
+  unsigned steps = 0, ahead = 0;
+  mutator->looked = 0;
+  while (pages_trim_next(mutator, &walk)) {
+    if (++steps % 5) continue;
+    /* All that it has come by are taken, and one more. */
+    for (struct page *page; walk.last && (page = pages_dequeue(mutator, CLASS));)
+      if (page == walk.last) walk.last = NULL;
+    if (pages_dequeue(mutator, CLASS)) ahead++;
+  }
+  cr_expect_gt(ahead, 4);
+  cr_expect_eq(mutator->looked + ahead, page_heap_counts.used - 1, "one is current: %u, %u, %zu",
+               mutator->looked, ahead, page_heap_counts.used);
+}
+
 Test(pages, trimming_gives_the_free_parts_of_nearly_empty_pages_back) {
   struct mutator *mutator = mutator_adopt();
   const unsigned class = size_class_of(1000);
