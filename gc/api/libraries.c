@@ -145,46 +145,87 @@ void libraries_pin(void) {
   if (options.pin[0] && !WITHOUT(pin)) dl_iterate_phdr(pin_library, NULL);
 }
 
-extern HIDDEN const char __ehdr_start[]; /* the linker's: where this library begins */
+/* An object's own symbols: dlsym would look in all that it depends on as well, and to ask it and
+   dladdr ten times took as long as all else at a program's start. */
+struct symbols {
+  const ElfW(Sym) * symbols;
+  const char *strings;
+  const uint32_t *gnu_hash, *hash; /* at least one of them */
+};
 
-/* Does this object define one of the names, be it for others or only for itself? A program that is
-   not position-independent has an entry of its own for what it merely refers to: undefined there,
-   yet found first, and it leads on. */
-static bool defines_family(struct link_map *object, void *handle) {
+static struct symbols symbols_of(const struct link_map *object) {
+  struct symbols s = {0};
+  for (const ElfW(Dyn) *entry = object->l_ld; entry && entry->d_tag != DT_NULL; entry++) {
+    uintptr_t address = entry->d_un.d_ptr; /* made absolute by glibc, but for the kernel's object */
+    if (address < object->l_addr) address += object->l_addr;
+    switch (entry->d_tag) {
+    case DT_SYMTAB: s.symbols = (void *)address; break;
+    case DT_STRTAB: s.strings = (void *)address; break;
+    case DT_GNU_HASH: s.gnu_hash = (void *)address; break;
+    case DT_HASH: s.hash = (void *)address; break;
+    default: break;
+    }
+  }
+  return s;
+}
+
+/* A program that is not position-independent has an entry of its own for what it merely refers to.
+ */
+static bool is_defined(const struct symbols *s, uint32_t index, const char *name) {
+  const ElfW(Sym) *symbol = &s->symbols[index];
+  return symbol->st_shndx != SHN_UNDEF && !strcmp(s->strings + symbol->st_name, name);
+}
+
+/* The table's form: https://sourceware.org/legacy-ml/binutils/2006-10/msg00377.html */
+static bool defines_by_gnu_hash(const struct symbols *s, const char *name) {
+  enum { FILTER_BITS = sizeof(ElfW(Addr)) * 8 };
+  uint32_t hash = 5381;
+  for (const char *c = name; *c; c++) hash = hash * 33 + (unsigned char)*c;
+  uint32_t buckets = s->gnu_hash[0], first = s->gnu_hash[1], words = s->gnu_hash[2];
+  const ElfW(Addr) *filter = (const void *)(s->gnu_hash + 4);
+  ElfW(Addr) word = filter[hash / FILTER_BITS % words];
+  if (!(word >> hash % FILTER_BITS & word >> (hash >> s->gnu_hash[3]) % FILTER_BITS & 1))
+    return false;
+  const uint32_t *bucket = (const void *)(filter + words), *chain = bucket + buckets;
+  uint32_t index = bucket[hash % buckets];
+  if (index < first) return false;
+  for (;; index++) {
+    uint32_t other = chain[index - first];
+    if ((other | 1) == (hash | 1) && is_defined(s, index, name)) return true;
+    if (other & 1) return false; /* the last of its bucket */
+  }
+}
+
+static bool defines(const struct symbols *s, const char *name) {
+  if (!s->symbols || !s->strings) return false;
+  if (s->gnu_hash) return defines_by_gnu_hash(s, name);
+  for (uint32_t i = 0; s->hash && i < s->hash[1]; i++)
+    if (is_defined(s, i, name)) return true;
+  return false;
+}
+
+/* Does this object define one of the names, be it for others or only for itself? */
+static bool defines_family(const struct link_map *object) {
   /* All that makes blocks by itself. Not reallocarray: many programs bring their own for systems
      that lack it, and it calls realloc. */
   static const char *const family[] = {
       "malloc", "free",    "calloc",         "realloc",       "memalign",
       "valloc", "pvalloc", "posix_memalign", "aligned_alloc", "malloc_usable_size"};
-  for (size_t i = 0; i < sizeof family / sizeof *family; i++) {
-    Dl_info info;
-    struct link_map *home = NULL;
-    ElfW(Sym) *symbol = NULL;
-    void *found = dlsym(handle, family[i]);
-    if (!found || !dladdr1(found, &info, (void **)&home, RTLD_DL_LINKMAP) || home != object)
-      continue;
-    if (dladdr1(found, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol &&
-        symbol->st_shndx == SHN_UNDEF)
-      continue;
-    return true;
-  }
+  struct symbols symbols = symbols_of(object);
+  for (size_t i = 0; i < sizeof family / sizeof *family; i++)
+    if (defines(&symbols, family[i])) return true;
   return false;
 }
 
+extern HIDDEN ElfW(Dyn) _DYNAMIC[]; /* the linker's: this library's own */
+
 /* Looks at the program and at every library that comes before this one. */
 bool libraries_are_ours(void) {
-  struct link_map *object = NULL, *own = NULL;
-  Dl_info info;
+  struct link_map *object = NULL;
   void *program = NEXT(dlopen)(NULL, RTLD_LAZY);
   if (program) dlinfo(program, RTLD_DI_LINKMAP, &object);
-  dladdr1(__ehdr_start, &info, (void **)&own, RTLD_DL_LINKMAP);
-  for (; object && object != own && !passive; object = object->l_next) {
-    void *handle =
-        !object->l_prev ? program : NEXT(dlopen)(object->l_name, RTLD_LAZY | RTLD_NOLOAD);
-    if (!handle) continue; /* not a file: the kernel's */
-    passive = defines_family(object, handle);
-    if (handle != program) dlclose(handle);
-  }
+  for (; object && object->l_ld != _DYNAMIC && !passive; object = object->l_next)
+    passive = defines_family(object);
   if (program) dlclose(program);
   if (WITHOUT(passive)) passive = false;
   return !passive;

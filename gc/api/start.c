@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "api/background.h"
@@ -113,7 +114,7 @@ static void remove_from_preload(void) {
 __attribute__((constructor(101))) static void start(void) {
   if (!start_heap()) return;
   identity_init();
-  port_cpu_init();
+  port_hardware = getauxval(AT_HWCAP2);
   next_resolve_all();
   signals_start();
   threads_start();

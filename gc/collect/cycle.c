@@ -50,6 +50,7 @@ static struct {
   } changed[CHANGED_MAX]; /* condemned, yet written */
   size_t changed_count;
   bool scattered; /* so the last marking found the heap */
+  bool knows_processor;
 } cycle;
 
 static const char *const reason_names[] = {"growth", "request",  "memory",
@@ -161,6 +162,8 @@ static bool goes_by_pages(size_t to_search) {
 
 /* How is marked, and with whom this is shared, is settled before the world is stopped. */
 static void prepare(size_t to_search) {
+  if (!cycle.knows_processor) port_cpu_init();
+  cycle.knows_processor = true;
   unsigned markers = options.markers             ? options.markers
                      : to_search >= LEAST_SHARED ? MARKERS_DEFAULT
                                                  : 1;

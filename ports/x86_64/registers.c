@@ -15,7 +15,7 @@
 #define ARCH_GET_XCOMP_PERM 0x1022
 #endif
 
-enum { AT_HWCAP2_TAG = 26, HWCAP2_FSGSBASE = 1 << 1 };
+enum { HWCAP2_FSGSBASE = 1 << 1 };
 enum { EXTENDED_STATE = 0xd, FXSAVE_AND_HEADER = 512 + 64 };
 /* The kernel's ucontext and siginfo, the extended state's alignment, and what the handler takes. */
 enum { FIXED = 456, ALIGNMENT = 64, HANDLER = 1024 };
@@ -29,14 +29,13 @@ static struct {
   size_t extended;
 } state;
 
+unsigned long port_hardware;
+
 void port_cpu_init(void) {
   unsigned a, b, c, d;
   state.has_keys = __get_cpuid_count(FEATURES, 0, &a, &b, &c, &d) && c & HAS_KEYS;
   state.has_extended_state = __get_cpuid(1, &a, &b, &c, &d) && c & HAS_XSAVE;
-  uint64_t entries[128];
-  long size = port_read_file("/proc/self/auxv", (char *)entries, sizeof entries);
-  for (long i = 0; (i + 2) * 8 <= size; i += 2)
-    if (entries[i] == AT_HWCAP2_TAG) state.read_directly = entries[i + 1] & HWCAP2_FSGSBASE;
+  state.read_directly = port_hardware & HWCAP2_FSGSBASE;
 }
 
 void port_segment_bases(uintptr_t bases[PORT_BASES]) {

@@ -71,4 +71,5 @@ static void passive(const char *program) {
 }
 
 Test(passive, own_family, .timeout = 100) { passive("own_malloc"); }
+HAZARD_BY_DESIGN(only_referred_to, .command.argv = {"refers"}, .cycles = 300)
 Test(passive, part_of_the_family, .timeout = 100) { passive("part_malloc"); }

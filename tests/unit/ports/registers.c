@@ -22,6 +22,7 @@ static void expect_bases(const char *how) {
 
 Test(registers, bases) {
   expect_bases("by system calls");
+  port_hardware = getauxval(AT_HWCAP2);
   port_cpu_init();
   expect_bases("as the CPU can");
 }
