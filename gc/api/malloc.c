@@ -197,7 +197,7 @@ static inline bool free_quickly(void *pointer) {
 }
 
 static NOINLINE void free_slowly(void *pointer) {
-  if (free_quickly(pointer) || !pointer) return;
+  if (!pointer || free_quickly(pointer)) return;
   int error = errno;
   if (heap_holds((uintptr_t)pointer)) {
     give_up(pointer, "free", CALLER);

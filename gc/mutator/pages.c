@@ -212,6 +212,7 @@ void mutator_trim(struct mutator *mutator) {
   pages_drain_returned(mutator);
   for (uint64_t set = mutator->used; set;) {
     struct page_walk walk = {.class = next_class(&set)};
+    if (!mutator->sparse[walk.class] && !mutator->queue[walk.class].head) continue;
     while (pages_trim_next(mutator, &walk)) continue;
   }
   large_release(mutator);
