@@ -127,6 +127,9 @@ HIDDEN void port_unreserve(void *address, size_t size);
 HIDDEN void port_dump_all(void);
 /* Makes reserved memory readable and writable, zero when first touched. */
 HIDDEN bool port_commit(void *address, size_t size);
+/* Has memory stand behind the range, which is usable, as if each page were written; no matter if
+   the kernel cannot. Linux 5.14. */
+HIDDEN void port_populate(void *address, size_t size);
 /* Has the kernel back the range by huge pages where it can; no matter if it cannot. */
 HIDDEN void port_ask_for_huge_pages(void *address, size_t size);
 /* Gives the physical memory back; the range reads as zero afterwards. False when the kernel

@@ -153,11 +153,19 @@ struct symbols {
   const uint32_t *gnu_hash, *hash; /* at least one of them */
 };
 
+static uintptr_t distance(uintptr_t a, uintptr_t b) { return a < b ? b - a : a - b; }
+
+/* glibc has made these absolute where it can write them, as in most objects; they lie in the same
+   mappings as the list that names them. */
+static uintptr_t table_address(const struct link_map *object, uintptr_t value) {
+  uintptr_t here = (uintptr_t)object->l_ld, moved = value + object->l_addr;
+  return distance(moved, here) < distance(value, here) ? moved : value;
+}
+
 static struct symbols symbols_of(const struct link_map *object) {
   struct symbols s = {0};
   for (const ElfW(Dyn) *entry = object->l_ld; entry && entry->d_tag != DT_NULL; entry++) {
-    uintptr_t address = entry->d_un.d_ptr; /* made absolute by glibc, but for the kernel's object */
-    if (address < object->l_addr) address += object->l_addr;
+    uintptr_t address = table_address(object, entry->d_un.d_ptr);
     switch (entry->d_tag) {
     case DT_SYMTAB: s.symbols = (void *)address; break;
     case DT_STRTAB: s.strings = (void *)address; break;
@@ -182,13 +190,14 @@ static bool defines_by_gnu_hash(const struct symbols *s, const char *name) {
   uint32_t hash = 5381;
   for (const char *c = name; *c; c++) hash = hash * 33 + (unsigned char)*c;
   uint32_t buckets = s->gnu_hash[0], first = s->gnu_hash[1], words = s->gnu_hash[2];
+  if (!buckets || !words) return false;
   const ElfW(Addr) *filter = (const void *)(s->gnu_hash + 4);
   ElfW(Addr) word = filter[hash / FILTER_BITS % words];
   if (!(word >> hash % FILTER_BITS & word >> (hash >> s->gnu_hash[3]) % FILTER_BITS & 1))
     return false;
   const uint32_t *bucket = (const void *)(filter + words), *chain = bucket + buckets;
   uint32_t index = bucket[hash % buckets];
-  if (index < first) return false;
+  if (!index || index < first) return false;
   for (;; index++) {
     uint32_t other = chain[index - first];
     if ((other | 1) == (hash | 1) && is_defined(s, index, name)) return true;

@@ -29,4 +29,7 @@ HIDDEN void lock_take(struct lock *lock);
 HIDDEN bool lock_take_if_free(struct lock *lock);
 HIDDEN void lock_drop(struct lock *lock);
 
+/* Does another thread wait for a lock that the caller holds? Not if it only looks at it yet. */
+static inline bool lock_is_wanted(const struct lock *lock) { return atomic_get(&lock->state) == 2; }
+
 #endif

@@ -244,6 +244,7 @@ static void run(void *unused) {
     flipped = port_now();
     world_resume();
   }
+  mark_release();
   event->flip = flipped - marked;
   event->pause = flipped - begin;
   if (!event->given_up) {

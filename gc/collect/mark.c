@@ -37,7 +37,11 @@ void mark_prepare(unsigned count) {
   if (marking.ready >= marking.parts) marking.parts = marking.ready + 1;
 }
 
-void mark_by_pages(bool wish) { marking.wish_pages = wish; }
+void mark_by_pages(bool wish) {
+  if (marking.stale) mark_release();
+  marking.wish_pages = wish;
+  if (wish) marker_order_prepare();
+}
 
 void mark_limit_stack(size_t objects) { marking.test_limit = objects; }
 
@@ -101,6 +105,7 @@ COLD bool marker_grow_stack(struct marker *w) {
 static void help(unsigned number);
 
 void mark_begin(const struct mark_words *words, struct port_maps *maps) {
+  if (marking.stale) mark_release();
   marking.first = heap.base + FIRST_OFFSET;
   marking.span = (atomic_get_acquire(&heap.top) - 1) * HEAP_PAGE + 1;
   marking.halves = port_halves(marking.first, marking.first + marking.span);
@@ -308,15 +313,12 @@ static void end_marker(struct marker *w, struct mark_counts *counts) {
   }
   counts->bytes += w->counts.bytes;
   counts->overflows += w->counts.overflows;
-  size_t keep = STACK_STEP / sizeof *w->stack;
-  if (w->committed > keep)
-    port_purge(w->stack + keep, round_up((w->committed - keep) * sizeof *w->stack, KERNEL_PAGE));
 }
 
 struct mark_counts mark_end(void) {
   struct mark_counts counts = {0};
   workers_end();
-  if (marking.by_pages) marker_order_end();
+  marking.stale = true;
   for (unsigned i = 0; i <= marking.helpers; i++) {
     end_marker(&markers[i], &counts);
     counts.far += markers[i].far;
@@ -330,4 +332,15 @@ struct mark_counts mark_end(void) {
   counts.markers = marking.helpers + 1;
   if (counts.overflows) recount(&counts);
   return counts;
+}
+
+void mark_release(void) {
+  marking.stale = false;
+  size_t keep = STACK_STEP / sizeof *marking.stack;
+  for (unsigned i = 0; i < marking.parts; i++) {
+    const struct marker *w = &markers[i];
+    if (w->committed > keep)
+      port_purge(w->stack + keep, round_up((w->committed - keep) * sizeof *w->stack, KERNEL_PAGE));
+  }
+  marker_order_end();
 }

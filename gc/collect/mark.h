@@ -46,7 +46,8 @@ struct mark_words {
    that it makes for the while (workers.h). Not while the world is stopped. */
 HIDDEN void mark_prepare(unsigned count);
 /* From the next marking on, small objects are scanned page by page (true), or as they are found.
-   Pays in a large heap that is scattered, see mark_scattered. Not together with mark_live. */
+   Pays in a large heap that is scattered, see mark_scattered. Not together with mark_live. Before
+   the world is stopped: it takes the memory for that. */
 HIDDEN void mark_by_pages(bool wish);
 /* Would it pay, after a marking of which these are the counts? */
 HIDDEN bool mark_scattered(const struct mark_counts *counts);
@@ -64,8 +65,11 @@ HIDDEN void mark_word(uintptr_t word);
 HIDDEN void mark_range(uintptr_t begin, uintptr_t end);
 /* Scans until nothing reachable is unmarked. False: a large object could not be read. */
 HIDDEN bool mark_drain(void);
-/* Ends the marking: gives the mark stack's memory back and says what was reached. */
+/* Ends the marking and says what was reached. */
 HIDDEN struct mark_counts mark_end(void);
+/* Gives back the memory that a marking worked with, and that was made ready for one. The program may
+   run; the next marking begins with it where this was not called. */
+HIDDEN void mark_release(void);
 /* For tests: how many objects the mark stack may hold (0: as many as fit). */
 HIDDEN void mark_limit_stack(size_t objects);
 

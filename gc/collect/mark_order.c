@@ -14,20 +14,38 @@
    before he has been all round once and found no flag, so what he has flagged himself is done. */
 #include "collect/marker.h"
 
+#include "heap/page_heap.h"
+
 enum {
-  PATIENCE = 1024,     /* visits in which no round takes twice as much as any before */
+  PATIENCE = 2, /* visits of each heap page in which no round takes twice as much as before */
+  LEAST_PATIENCE = 1024,
   WORTHWHILE = 4,      /* objects a visit, on average */
   FLAGS_A_VISIT = 256, /* to look through so many costs as much as a visit */
 };
 
+static bool commit(size_t top) {
+  if (!heap_commit_taken(top, &marking.taken, &marking.flags)) return false;
+  marking.top = size_max(marking.top, top);
+  return true;
+}
+
 bool marker_order_begin(size_t top) {
   bool plain =
       marking.shapes[1].small; /* else a word means more than it says, or pages are closed */
-  marking.top = top;
-  return plain && heap_commit_taken(top, &marking.taken, &marking.flags);
+  return plain && commit(top);
 }
 
-void marker_order_end(void) { heap_purge_taken(marking.top); }
+/* A page fault for each page of the tables takes as long as to mark a thousand objects. Not where
+   most of the heap is free: most of the tables will not be used. */
+void marker_order_prepare(void) {
+  size_t top = atomic_get_acquire(&heap.top);
+  if (page_heap_used() >= top / 2 && commit(top)) heap_populate_taken(top);
+}
+
+void marker_order_end(void) {
+  if (marking.top) heap_purge_taken(marking.top);
+  marking.top = 0;
+}
 
 bool marker_wait_for_page(struct marker *w, uint64_t *marked, uint64_t bit) {
   size_t offset = (size_t)(marked - heap.marked[0]), page = offset / PAGE_WORDS;
@@ -52,7 +70,7 @@ static void end_round(struct order *o) {
   o->taken_before += o->taken;
   o->all_visits += marking.top / FLAGS_A_VISIT;
   o->taken = 0;
-  if (o->all_visits < PATIENCE) return;
+  if (o->all_visits < size_max(PATIENCE * marking.top, LEAST_PATIENCE)) return;
   if (o->all_taken < WORTHWHILE * o->all_visits) atomic_set(&marking.flagging, false);
   o->all_visits = o->all_taken = 0;
 }

@@ -104,7 +104,8 @@ struct marking {
   bool flagging; /* those that are found flag their pages, else they go on the stack */
   uint64_t (*taken)[PAGE_WORDS]; /* marked, and on somebody's way to be scanned */
   uint8_t *flags; /* of each page: there may be objects that are marked and not taken */
-  size_t top;     /* heap pages that have them */
+  size_t top;     /* heap pages that have them; 0: they are not in use */
+  bool stale;     /* they hold what a marking left, and the mark stack has its memory */
   bool live;      /* all that are live were marked before, see mark_live */
   bool leaves;    /* and there are some among them */
   const struct port_protected *protected; /* parts of the heap that the program may not write */
@@ -157,6 +158,9 @@ static inline bool is_ordered(object object) { return object_class(object) <= OR
 HIDDEN bool marker_next_taken(struct marker *w);
 /* For the heap's first pages. False: no memory, or nothing to be gained. */
 HIDDEN bool marker_order_begin(size_t top);
+/* Has the memory for that ready, most likely. */
+HIDDEN void marker_order_prepare(void);
+/* Gives it back. */
 HIDDEN void marker_order_end(void);
 
 /* An object to be scanned from a flagged page. */

@@ -157,6 +157,11 @@ bool heap_commit_taken(size_t pages, uint64_t (**taken)[PAGE_WORDS], uint8_t **f
          port_commit(*flags, table_size(FLAGS, pages));
 }
 
+void heap_populate_taken(size_t pages) {
+  port_populate((void *)tables[TAKEN], table_size(TAKEN, pages));
+  port_populate((void *)tables[FLAGS], table_size(FLAGS, pages));
+}
+
 /* Locked memory cannot be given back. */
 static void make_zero(void *begin, size_t size) {
   if (!port_purge(begin, size) && !WITHOUT(locked_memory)) memset(begin, 0, size);

@@ -140,6 +140,8 @@ HIDDEN void *heap_mark_stack(size_t *size);
 /* For marking page by page: a bit for each cell, as in `marked`, and a flag for each page. Makes
    them usable for the heap's first `pages` pages, all zero. False: no memory. */
 HIDDEN bool heap_commit_taken(size_t pages, uint64_t (**taken)[PAGE_WORDS], uint8_t **flags);
+/* Has memory stand behind them, where the kernel can do so at once (Linux 5.14). */
+HIDDEN void heap_populate_taken(size_t pages);
 /* Makes them zero and gives their memory back. */
 HIDDEN void heap_purge_taken(size_t pages);
 

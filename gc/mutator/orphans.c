@@ -15,9 +15,10 @@ enum {
 };
 
 static struct {
-  struct lock lock; /* the two lists, and the pool's */
+  struct lock lock; /* the lists, and the pool's */
   struct mutator *all;
   struct mutator *orphans;
+  struct mutator *bare;  /* those whose pages went to the pool */
   struct mutator *pool;  /* nobody's: the pages that threads which wait or have ended left */
   struct page_walk walk; /* over the pool's, by the collector */
   unsigned warm;         /* of the orphans */
@@ -29,10 +30,11 @@ static void start_small(struct mutator *mutator) {
 
 /* Under the lock. */
 static struct mutator *take_orphan(void) {
-  struct mutator *mutator = state.orphans;
+  struct mutator **list = state.orphans ? &state.orphans : &state.bare, *mutator = *list;
   if (!mutator) return NULL;
-  state.orphans = mutator->next_orphan;
+  *list = mutator->next_orphan;
   mutator->next_orphan = NULL;
+  atomic_set(&mutator->bare, 0);
   state.warm -= mutator->warm;
   mutator->warm = 0;
   start_small(mutator);
@@ -164,24 +166,37 @@ static bool make_pool(void) {
   return pool != NULL;
 }
 
-/* What orphans have goes to the pool. False: some may still have pages. */
+/* To the pool. */
+static void give_all(struct mutator *orphan) {
+  pages_drain_returned(orphan);
+  move_pages(orphan, state.pool, SIZE_MAX);
+  orphan->used = 0;
+}
+
+/* What some orphans have goes to the pool. False: there are others. */
 static bool gather(void) {
-  unsigned gathered = 0;
   lock_acquire(&state.lock);
-  struct mutator *orphan = state.orphans;
-  for (; orphan && gathered < GATHERED; orphan = orphan->next_orphan) {
-    pages_drain_returned(orphan);
-    if (!orphan->used) continue;
+  for (unsigned i = 0; i < GATHERED && state.orphans; i++) {
+    struct mutator *orphan = take_orphan();
     unset_current(orphan);
-    start_small(orphan);
-    move_pages(orphan, state.pool, SIZE_MAX);
-    orphan->used = 0;
-    state.warm -= orphan->warm;
-    orphan->warm = 0;
-    gathered++;
+    give_all(orphan);
+    atomic_set(&orphan->bare, 1);
+    orphan->next_orphan = state.bare;
+    state.bare = orphan;
   }
+  bool all = !state.orphans;
   lock_release(&state.lock);
-  return !orphan;
+  return all;
+}
+
+/* What of their pages was full then, and no longer is. */
+static void gather_returned(void) {
+  for (struct mutator *m = atomic_get_acquire(&state.all); m; m = m->next) {
+    if (!atomic_get(&m->bare) || !atomic_get(&m->returned)) continue;
+    lock_acquire(&state.lock);
+    if (m->bare) give_all(m);
+    lock_release(&state.lock);
+  }
 }
 
 /* A page at a time: a thread whose pages were just taken comes back for one of each class, and
@@ -189,9 +204,17 @@ static bool gather(void) {
 static void trim_pool(unsigned class) {
   lock_acquire(&state.lock);
   state.walk = (struct page_walk){.class = class};
-  while (pages_trim_next(state.pool, &state.walk)) {
+  while (pages_trim_find(state.pool, &state.walk)) {
+    struct page *page = state.walk.found;
+    if (page) __atomic_store_n(&page->owner, NULL, __ATOMIC_RELEASE); /* in no list, see fork */
+    bool wanted = lock_is_wanted(&state.lock);
     lock_release(&state.lock);
+    if (wanted) port_yield();
+    if (page) page = pages_trim_found(&state.walk); /* a system call or some */
     lock_acquire(&state.lock);
+    if (!page) continue;
+    move_page(page, state.pool);
+    pages_trim_keep(state.pool, &state.walk, page);
   }
   lock_release(&state.lock);
 }
@@ -200,6 +223,7 @@ void mutator_bequeath(void) {
   if (!make_pool()) return;
   pages_begin();
   while (!gather()) continue;
+  gather_returned();
   lock_acquire(&state.lock);
   pages_drain_returned(state.pool);
   lock_release(&state.lock);
@@ -215,7 +239,7 @@ static bool keep_current(const struct mutator *mutator) {
     const struct page *page = mutator->current[next_class(&set)];
     if (page) pages += page->run;
   }
-  if (pages > WARM_PAGES) return false;
+  if (!pages || pages > WARM_PAGES) return false;
   lock_acquire(&state.lock);
   bool keep = state.warm < WARM_ORPHANS;
   state.warm += keep;
@@ -282,7 +306,7 @@ static void rescue_lost_pages(struct mutator *const *kept, size_t count) {
 void mutator_fork_child(struct mutator *const *kept, size_t count) {
   bool lost = false, busy = false;
   for (size_t i = 0; i < count; i++) busy |= kept[i] && kept[i]->busy;
-  state.orphans = NULL;
+  state.orphans = state.bare = NULL;
   state.warm = 0;
   for (struct mutator *m = state.all; m; m = m->next) {
     bool mine = m == state.pool; /* its lists are whole, we have its lock */
@@ -296,7 +320,7 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
       m->sparse[class] = NULL;
     }
     m->returned = NULL;
-    m->busy = m->warm = 0;
+    m->busy = m->warm = m->bare = 0;
     m->next_orphan = state.orphans;
     state.orphans = m;
     lost = true;

@@ -159,27 +159,28 @@ static size_t purge_inside(struct page *page) {
   return holes;
 }
 
-/* Gives holes back in a page that is not current, when it has been used since that was last done,
-   or half of what was then in use is free now. */
-static void purge_holes(struct page *page, unsigned free) {
+/* Whether holes are to be given back in a page that is not current: when it has been used since
+   that was last done, or half of what was then in use is free now. */
+static bool has_new_holes(const struct page *page, unsigned free) {
   unsigned in_use = page->cells - free;
-  if (page->purged_at && in_use * 2 >= page->purged_at) return;
-  page->purged_at = in_use + 1;
-  page_heap_note_holes(page, purge_inside(page));
+  return !page->purged_at || in_use * 2 < page->purged_at;
 }
 
-static void trim_holes(struct page *page, unsigned free) {
-  if (!atomic_get(&mutator_keeps_holes)) purge_holes(page, free);
+static void purge_holes(struct page *page, unsigned free) {
+  if (!has_new_holes(page, free)) return;
+  page->purged_at = page->cells - free + 1;
+  page_heap_note_holes(page, purge_inside(page));
 }
 
 static bool is_sparse(const struct page *page, unsigned free) {
   return free * 4 >= page->cells * 3u;
 }
 
-bool pages_trim_next(struct mutator *mutator, struct page_walk *walk) {
+bool pages_trim_find(struct mutator *mutator, struct page_walk *walk) {
   struct page_queue *queue = &mutator->queue[walk->class];
   struct page **first = walk->queued ? &queue->head : &mutator->sparse[walk->class];
   struct page **link = walk->last ? &walk->last->next : first, *page = *link;
+  walk->found = NULL;
   if (!page) {
     bool more = !walk->queued;
     walk->queued = true;
@@ -189,20 +190,39 @@ bool pages_trim_next(struct mutator *mutator, struct page_walk *walk) {
   mutator->looked++;
   page_sweep_if_due(page);
   unsigned free = page_free_cells(page);
-  bool empty = free == page->cells;
-  if (empty || (walk->queued && is_sparse(page, free))) {
-    *link = page->next;
-    if (walk->queued && queue->tail == page) queue->tail = walk->last;
-  } else {
+  bool sparse = is_sparse(page, free);
+  bool holes = sparse && !atomic_get(&mutator_keeps_holes) && has_new_holes(page, free);
+  if (free == page->cells || holes) walk->found = page;
+  if (!walk->found && !(walk->queued && sparse)) {
     walk->last = page;
+    return true;
   }
-  if (empty) {
-    page_heap_release_span(page);
-  } else if (is_sparse(page, free)) {
-    trim_holes(page, free);
-    if (walk->queued) push_sparse(mutator, page);
-  }
+  *link = page->next;
+  page->next = NULL;
+  if (walk->queued && queue->tail == page) queue->tail = walk->last;
+  if (!walk->found) push_sparse(mutator, page);
   return true;
+}
+
+struct page *pages_trim_found(struct page_walk *walk) {
+  struct page *page = walk->found;
+  unsigned free = page_free_cells(page);
+  if (free != page->cells) {
+    purge_holes(page, free);
+    return page;
+  }
+  page_heap_release_span(page);
+  return NULL;
+}
+
+void pages_trim_keep(struct mutator *mutator, struct page_walk *walk, struct page *page) {
+  if (walk->queued || !walk->last) {
+    push_sparse(mutator, page);
+    if (!walk->queued) walk->last = page;
+  } else {
+    page->next = walk->last->next;
+    walk->last = walk->last->next = page;
+  }
 }
 
 void mutator_trim(struct mutator *mutator) {
@@ -213,7 +233,10 @@ void mutator_trim(struct mutator *mutator) {
   for (uint64_t set = mutator->used; set;) {
     struct page_walk walk = {.class = next_class(&set)};
     if (!mutator->sparse[walk.class] && !mutator->queue[walk.class].head) continue;
-    while (pages_trim_next(mutator, &walk)) continue;
+    while (pages_trim_find(mutator, &walk)) {
+      struct page *page = walk.found ? pages_trim_found(&walk) : NULL;
+      if (page) pages_trim_keep(mutator, &walk, page);
+    }
   }
   large_release(mutator);
   mutator->unfilled = page_heap_unfilled();

@@ -15,12 +15,18 @@ HIDDEN void mutator_flush(void **cells, size_t count);
    from the front of either meanwhile; if `last` is, it is NULL from then on. */
 struct page_walk {
   unsigned class;
-  bool queued;       /* has come to the queue */
-  struct page *last; /* what was walked over last, NULL: all that is gone */
+  bool queued;        /* has come to the queue */
+  struct page *last;  /* what was walked over last, NULL: all that is gone */
+  struct page *found; /* a page that there is something to be given back of, in no list */
 };
 
-/* Trims the next page of the walk. False: there is none. */
-HIDDEN bool pages_trim_next(struct mutator *mutator, struct page_walk *walk);
+/* Looks at the next page of the walk; lists it aside where it belongs there, or makes it `found`.
+   False: there is none. */
+HIDDEN bool pages_trim_find(struct mutator *mutator, struct page_walk *walk);
+/* Releases what was found, or gives back its free parts; NULL, or the page, to be kept. */
+HIDDEN struct page *pages_trim_found(struct page_walk *walk);
+/* Lists it again. */
+HIDDEN void pages_trim_keep(struct mutator *mutator, struct page_walk *walk, struct page *page);
 /* Releases the mutator's empty pages and gives back free parts of nearly empty ones. */
 HIDDEN void mutator_trim(struct mutator *mutator);
 /* After that: gives back the kernel pages that lie wholly in free cells of all its other pages, for

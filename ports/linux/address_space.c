@@ -16,6 +16,9 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
 #endif
@@ -77,6 +80,10 @@ void port_dump_all(void) {
 
 void port_ask_for_huge_pages(void *address, size_t size) {
   SYSTEM_CALL(SYS_madvise, address, size, MADV_HUGEPAGE);
+}
+
+void port_populate(void *address, size_t size) {
+  SYSTEM_CALL(SYS_madvise, address, size, MADV_POPULATE_WRITE);
 }
 
 bool port_purge(void *address, size_t size) {

@@ -118,7 +118,8 @@ Test(pages, a_walk_comes_to_every_page_that_stays) {
   struct page_walk walk = {.class = CLASS};
   unsigned steps = 0, ahead = 0;
   mutator->looked = 0;
-  while (pages_trim_next(mutator, &walk)) {
+  while (pages_trim_find(mutator, &walk)) {
+    cr_assert_null(walk.found, "half of each is in use");
     if (++steps % 5) continue;
     /* All that it has come by are taken, and one more. */
     for (struct page *page; walk.last && (page = pages_dequeue(mutator, CLASS));)
@@ -128,6 +129,50 @@ Test(pages, a_walk_comes_to_every_page_that_stays) {
   cr_expect_gt(ahead, 4);
   cr_expect_eq(mutator->looked + ahead, page_heap_counts.used - 1, "one is current: %u, %u, %zu",
                mutator->looked, ahead, page_heap_counts.used);
+}
+
+static bool lists(const struct mutator *mutator, unsigned class, const struct page *wanted) {
+  const struct page *page = mutator->sparse[class];
+  while (page && page != wanted) page = page->next;
+  return page;
+}
+
+/* Those that are aside already, and those that a walk lists there. */
+Test(pages, a_page_that_a_walk_gives_back_of_is_in_no_list_meanwhile) {
+  const unsigned class = size_class_of(1000);
+  struct mutator *mutator = mutator_adopt();
+  size_t count = take_pages(mutator, class, 40);
+  for (int round = 0; round < 2; round++) {
+    unsigned found = 0, kept = 0, most = 0;
+    for (size_t i = 0; i < count; i++)
+      if (cells[i] && i % (round ? 64 : 16)) {
+        flush(&cells[i], 1);
+        cells[i] = NULL;
+      }
+    mutator_flush_buffers(mutator);
+    pages_drain_returned(mutator);
+    struct page_walk walk = {.class = class};
+    for (unsigned steps = 0; pages_trim_find(mutator, &walk); steps++) {
+      cr_assert_lt(steps, 200, "it comes to an end");
+      struct page *page = walk.found;
+      if (!page) continue;
+      found++;
+      cr_assert(!lists(mutator, class, page));
+      if (steps % 7 == 3) { /* and others are taken meanwhile */
+        struct page *taken = pages_dequeue(mutator, class);
+        if (taken == walk.last) walk.last = NULL;
+        most += taken != NULL;
+      }
+      if (!(page = pages_trim_found(&walk))) continue;
+      cr_expect_gt(page->purged, 0);
+      pages_trim_keep(mutator, &walk, page);
+      cr_assert(lists(mutator, class, page));
+      kept++;
+    }
+    cr_expect_gt(found, 10, "%u in round %d", found, round);
+    cr_expect_gt(kept + most, found / 2);
+  }
+  expect_sound();
 }
 
 Test(pages, trimming_gives_the_free_parts_of_nearly_empty_pages_back) {
