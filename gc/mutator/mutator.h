@@ -56,7 +56,7 @@ struct mutator {
   struct mutator *next_orphan;
   uint32_t busy;        /* in a slow path: a handler must not use this mutator */
   uint32_t warm;        /* an orphan that kept its current pages (orphans.c) */
-  uint32_t bare;        /* an orphan that has no page in a list */
+  uint32_t bare;        /* an orphan whose pages are the pool's, but for full ones */
   uint32_t spans_taken; /* since the last look for empty pages ... */
   uint32_t looked;      /* ... which looked at so many */
   uint32_t trim_due;    /* set by any thread: look for empty pages at the next change of page */

@@ -9,6 +9,8 @@
 
 enum {
   GATHERED = 64,     /* orphans, under one hold of the lock */
+  LISTED = 64,       /* orphans with pages of their own, which are all looked at for one: above that
+                        what threads leave goes to the pool at once */
   PURGE_CLASSES = 4, /* buffers of so many classes are worth a system call */
   WARM_ORPHANS = 4,  /* that keep the pages they were filling, ... */
   WARM_PAGES = 8,    /* ... so many each at most, until the next cycle */
@@ -19,9 +21,9 @@ static struct {
   struct mutator *all;
   struct mutator *orphans;
   struct mutator *bare;  /* those whose pages went to the pool */
-  struct mutator *pool;  /* nobody's: the pages that threads which wait or have ended left */
   struct page_walk walk; /* over the pool's, by the collector */
   unsigned warm;         /* of the orphans */
+  unsigned listed;       /* orphans that are not bare */
 } state;
 
 static void start_small(struct mutator *mutator) {
@@ -34,6 +36,7 @@ static struct mutator *take_orphan(void) {
   if (!mutator) return NULL;
   *list = mutator->next_orphan;
   mutator->next_orphan = NULL;
+  if (!mutator->bare) atomic_set(&state.listed, state.listed - 1);
   atomic_set(&mutator->bare, 0);
   state.warm -= mutator->warm;
   mutator->warm = 0;
@@ -58,8 +61,26 @@ struct mutator *mutator_adopt(void) {
   return mutator ? mutator : new_mutator();
 }
 
+static void move_page(struct page *page, struct mutator *to) {
+  __atomic_store_n(&page->owner, to, __ATOMIC_RELEASE);
+  to->used |= 1ull << page->class;
+}
+
+/* What came back of the pages of bare orphans: until here these are their owners. */
+static void drain_pool(void) {
+  if (!atomic_get(&mutator_pool->returned)) return;
+  struct page *page = __atomic_exchange_n(&mutator_pool->returned, NULL, __ATOMIC_SEQ_CST);
+  for (struct page *next; page; page = next) {
+    next = page->next;
+    move_page(page, mutator_pool);
+    pages_enqueue(mutator_pool, page);
+  }
+}
+
 static struct page *take_from_pool(unsigned class) {
-  struct page *page = state.pool ? pages_dequeue(state.pool, class) : NULL;
+  if (!mutator_pool) return NULL;
+  drain_pool();
+  struct page *page = pages_dequeue(mutator_pool, class);
   if (page && page == state.walk.last) state.walk.last = NULL;
   return page;
 }
@@ -96,11 +117,6 @@ static void empty(struct mutator *mutator) {
   pages_drain_returned(mutator);
 }
 
-static void move_page(struct page *page, struct mutator *to) {
-  __atomic_store_n(&page->owner, to, __ATOMIC_RELEASE);
-  to->used |= 1ull << page->class;
-}
-
 /* Hands at most that many pages on; those set aside stay so, and in their order. */
 static size_t move_pages(struct mutator *from, struct mutator *to, size_t most) {
   size_t pages = 0;
@@ -125,12 +141,12 @@ static size_t move_pages(struct mutator *from, struct mutator *to, size_t most) 
 _Static_assert(offsetof(struct mutator, buffers) == 0, "mutators begin at kernel pages");
 
 size_t mutator_harvest(struct mutator *from, size_t most) {
-  if (from->busy || !state.pool) return 0;
+  if (from->busy || !mutator_pool) return 0;
   empty(from);
   large_release(from);
   start_small(from);
   lock_acquire(&state.lock);
-  size_t pages = move_pages(from, state.pool, most);
+  size_t pages = move_pages(from, mutator_pool, most);
   lock_release(&state.lock);
   if (count_ones(from->used) >= PURGE_CLASSES)
     port_purge(from,
@@ -155,22 +171,30 @@ bool mutator_has_harvest(const struct mutator *mutator) {
 static void add_orphan(struct mutator *mutator) {
   mutator->next_orphan = state.orphans;
   state.orphans = mutator;
+  atomic_set(&state.listed, state.listed + 1);
 }
 
 static bool make_pool(void) {
-  if (state.pool) return true;
+  if (mutator_pool) return true;
   struct mutator *pool = new_mutator();
   lock_acquire(&state.lock);
-  state.pool = pool;
+  if (!mutator_pool) atomic_set_release(&mutator_pool, pool);
   lock_release(&state.lock);
-  return pool != NULL;
+  return mutator_pool != NULL;
 }
 
 /* To the pool. */
 static void give_all(struct mutator *orphan) {
   pages_drain_returned(orphan);
-  move_pages(orphan, state.pool, SIZE_MAX);
+  move_pages(orphan, mutator_pool, SIZE_MAX);
   orphan->used = 0;
+}
+
+static void add_bare(struct mutator *orphan) {
+  give_all(orphan);
+  atomic_set(&orphan->bare, 1);
+  orphan->next_orphan = state.bare;
+  state.bare = orphan;
 }
 
 /* What some orphans have goes to the pool. False: there are others. */
@@ -179,17 +203,14 @@ static bool gather(void) {
   for (unsigned i = 0; i < GATHERED && state.orphans; i++) {
     struct mutator *orphan = take_orphan();
     unset_current(orphan);
-    give_all(orphan);
-    atomic_set(&orphan->bare, 1);
-    orphan->next_orphan = state.bare;
-    state.bare = orphan;
+    add_bare(orphan);
   }
   bool all = !state.orphans;
   lock_release(&state.lock);
   return all;
 }
 
-/* What of their pages was full then, and no longer is. */
+/* What came back to one of them while it became bare. */
 static void gather_returned(void) {
   for (struct mutator *m = atomic_get_acquire(&state.all); m; m = m->next) {
     if (!atomic_get(&m->bare) || !atomic_get(&m->returned)) continue;
@@ -204,7 +225,7 @@ static void gather_returned(void) {
 static void trim_pool(unsigned class) {
   lock_acquire(&state.lock);
   state.walk = (struct page_walk){.class = class};
-  while (pages_trim_find(state.pool, &state.walk)) {
+  while (pages_trim_find(mutator_pool, &state.walk)) {
     struct page *page = state.walk.found;
     if (page) __atomic_store_n(&page->owner, NULL, __ATOMIC_RELEASE); /* in no list, see fork */
     bool wanted = lock_is_wanted(&state.lock);
@@ -213,8 +234,8 @@ static void trim_pool(unsigned class) {
     if (page) page = pages_trim_found(&state.walk); /* a system call or some */
     lock_acquire(&state.lock);
     if (!page) continue;
-    move_page(page, state.pool);
-    pages_trim_keep(state.pool, &state.walk, page);
+    move_page(page, mutator_pool);
+    pages_trim_keep(mutator_pool, &state.walk, page);
   }
   lock_release(&state.lock);
 }
@@ -225,9 +246,10 @@ void mutator_bequeath(void) {
   while (!gather()) continue;
   gather_returned();
   lock_acquire(&state.lock);
-  pages_drain_returned(state.pool);
+  drain_pool();
+  uint64_t set = mutator_pool->used;
   lock_release(&state.lock);
-  for (uint64_t set = state.pool->used; set;) trim_pool(next_class(&set));
+  while (set) trim_pool(next_class(&set));
   pages_end();
 }
 
@@ -254,8 +276,11 @@ void mutator_orphan(struct mutator *mutator) {
   if (!mutator->warm) unset_current(mutator);
   mutator_trim(mutator);
   mutator->busy = 0; /* it may have been abandoned in a slow path */
+  bool bare = atomic_get(&state.listed) >= LISTED && !mutator->warm && make_pool();
+  if (bare) start_small(mutator);
   lock_acquire(&state.lock);
-  add_orphan(mutator);
+  if (bare) add_bare(mutator);
+  else add_orphan(mutator);
   lock_release(&state.lock);
   pages_end();
 }
@@ -286,13 +311,14 @@ void mutator_fork_unlock(void) { lock_release(&state.lock); }
    page's cell may just have taken it out of "full", to list it himself. */
 static void rescue_lost_pages(struct mutator *const *kept, size_t count) {
   struct mutator *heir = state.orphans;
+  if (mutator_pool) drain_pool();
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
     if (!page_begins(page) || page->class == CLASS_LARGE) continue;
     bool mine = false;
     for (size_t k = 0; k < count; k++) mine |= kept[k] && kept[k] == page->owner;
-    if (state.pool && state.pool == page->owner) mine = true;
+    if (mutator_pool && mutator_pool == page->owner) mine = true;
     if (mine) continue;
     page->full = 0;
     page->owner = heir;
@@ -307,9 +333,9 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
   bool lost = false, busy = false;
   for (size_t i = 0; i < count; i++) busy |= kept[i] && kept[i]->busy;
   state.orphans = state.bare = NULL;
-  state.warm = 0;
+  state.warm = state.listed = 0;
   for (struct mutator *m = state.all; m; m = m->next) {
-    bool mine = m == state.pool; /* its lists are whole, we have its lock */
+    bool mine = m == mutator_pool; /* its lists are whole, we have its lock */
     for (size_t i = 0; i < count; i++) mine |= kept[i] == m;
     if (mine) continue;
     for (uint64_t set = m->used; set;) {
@@ -321,8 +347,7 @@ void mutator_fork_child(struct mutator *const *kept, size_t count) {
     }
     m->returned = NULL;
     m->busy = m->warm = m->bare = 0;
-    m->next_orphan = state.orphans;
-    state.orphans = m;
+    add_orphan(m);
     lost = true;
   }
   if (lost && !busy) rescue_lost_pages(kept, count);

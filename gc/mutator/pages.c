@@ -15,12 +15,14 @@ enum {
 
 void (*mutator_sweep_page)(struct page *page);
 bool mutator_pages_emptied, mutator_keeps_holes;
+struct mutator *mutator_pool;
 
 void mutator_page_freed(struct page *page) {
   if (!__atomic_load_n(&page->full, __ATOMIC_SEQ_CST)) return;
   if (!__atomic_exchange_n(&page->full, 0, __ATOMIC_SEQ_CST)) return;
   struct mutator *owner = __atomic_load_n(&page->owner, __ATOMIC_ACQUIRE);
   if (!owner) return; /* a page that changed hands under a stale look; its new owner lists it */
+  if (atomic_get(&owner->bare)) owner = atomic_get_acquire(&mutator_pool);
   struct page *top = atomic_get(&owner->returned);
   do page->next = top;
   while (!__atomic_compare_exchange_n(&owner->returned, &top, page, true, __ATOMIC_SEQ_CST,

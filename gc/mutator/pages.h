@@ -42,6 +42,9 @@ extern HIDDEN bool mutator_pages_emptied;
    behind them where it is. */
 extern HIDDEN bool mutator_keeps_holes;
 
+/* Takes the pages of mutators that are bare, see orphans.c. */
+extern HIDDEN struct mutator *mutator_pool;
+
 /* How a refill prepares a page that waits for its sweep; set by collect/ at start. */
 extern HIDDEN void (*mutator_sweep_page)(struct page *page);
 

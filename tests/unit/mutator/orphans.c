@@ -212,20 +212,21 @@ Test(orphans, those_that_have_nothing_do_not_take_the_place_of_others) {
   cr_expect_eq(mutator_adopt(), mutators[MANY - 1], "and is the next to be adopted");
 }
 
-Test(orphans, what_is_freed_of_pages_that_were_full_serves_others) {
+static void expect_freed_serves(bool cycles) {
   struct mutator *dead = mutator_adopt(), *mine = mutator_adopt();
   size_t count = take_pages(dead, 8, 20);
   mutator_orphan(dead);
-  mutator_bequeath();
-  mutator_bequeath();
+  if (cycles) mutator_bequeath();
   flush(cells, count / 2);
   size_t used = page_heap_counts.used;
-  mutator_bequeath();
   for (size_t i = 0; i < count / 4; i++) take(mine, 8);
   cr_expect_leq(page_heap_counts.used, used);
   cr_expect_neq(mutator_adopt(), mine);
   expect_sound();
 }
+
+Test(orphans, what_is_freed_of_pages_that_were_full_serves_others) { expect_freed_serves(false); }
+Test(orphans, and_after_a_cycle) { expect_freed_serves(true); }
 
 Test(orphans, pages_of_an_orphan_serve_others) {
   struct mutator *dead = mutator_adopt(), *mine = mutator_adopt();
