@@ -13,8 +13,9 @@
    twice; whoever takes the mutator over clears `busy`.
 
    A page is at every moment in exactly one place: current, queued or set aside with its owner, on
-   its owner's `returned` stack, or full (flag set, in no list). Whoever swaps full from 1 to 0 owns
-   that page's link: a flusher pushes it on the owner's stack, the sweeper may release it. */
+   its owner's `returned` stack (the pool's, where the owner is bare), full (flag set, in no list),
+   or in the hands of the collector, who trims the pool (no owner). Whoever swaps full from 1 to 0
+   owns that page's link: a flusher pushes it on that stack, the sweeper may release it. */
 #ifndef RECLAIM_MUTATOR_H
 #define RECLAIM_MUTATOR_H
 

@@ -66,20 +66,9 @@ static void move_page(struct page *page, struct mutator *to) {
   to->used |= 1ull << page->class;
 }
 
-/* What came back of the pages of bare orphans: until here these are their owners. */
-static void drain_pool(void) {
-  if (!atomic_get(&mutator_pool->returned)) return;
-  struct page *page = __atomic_exchange_n(&mutator_pool->returned, NULL, __ATOMIC_SEQ_CST);
-  for (struct page *next; page; page = next) {
-    next = page->next;
-    move_page(page, mutator_pool);
-    pages_enqueue(mutator_pool, page);
-  }
-}
-
 static struct page *take_from_pool(unsigned class) {
   if (!mutator_pool) return NULL;
-  drain_pool();
+  pages_drain_returned(mutator_pool);
   struct page *page = pages_dequeue(mutator_pool, class);
   if (page && page == state.walk.last) state.walk.last = NULL;
   return page;
@@ -246,7 +235,7 @@ void mutator_bequeath(void) {
   while (!gather()) continue;
   gather_returned();
   lock_acquire(&state.lock);
-  drain_pool();
+  pages_drain_returned(mutator_pool);
   uint64_t set = mutator_pool->used;
   lock_release(&state.lock);
   while (set) trim_pool(next_class(&set));
@@ -311,7 +300,7 @@ void mutator_fork_unlock(void) { lock_release(&state.lock); }
    page's cell may just have taken it out of "full", to list it himself. */
 static void rescue_lost_pages(struct mutator *const *kept, size_t count) {
   struct mutator *heir = state.orphans;
-  if (mutator_pool) drain_pool();
+  if (mutator_pool) pages_drain_returned(mutator_pool);
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];

@@ -2,8 +2,9 @@
    what the collector takes out of the hands of threads that wait, and what becomes of all in the
    child of a fork.
 
-   One lock, taken with signals blocked, guards the two lists and the pool, a mutator of nobody with
-   the pages that threads left; an orphan that was adopted belongs to who did. */
+   One lock, taken with signals blocked, guards the lists and the pool, a mutator of nobody with the
+   pages that threads left. An orphan without pages of its own is bare: what comes back of those
+   that were full goes to the pool. One that was adopted belongs to who did. */
 #ifndef RECLAIM_ORPHANS_H
 #define RECLAIM_ORPHANS_H
 
@@ -11,8 +12,9 @@
 
 /* A mutator to own: an orphan with its pages, or a new one. NULL: out of memory. */
 HIDDEN struct mutator *mutator_adopt(void);
-/* Empties its buffers, releases its empty pages and leaves the rest to adopt. A few orphans keep
-   the few pages they were filling, empty or not, until the next cycle. */
+/* Empties its buffers, releases its empty pages and leaves the rest to adopt until the next cycle;
+   to the pool, where very many are orphans. A few keep the few pages they were filling, empty or
+   not. */
 HIDDEN void mutator_orphan(struct mutator *mutator);
 
 /* A page of a class that a thread left. NULL: there is none. */

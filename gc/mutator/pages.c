@@ -121,6 +121,7 @@ void pages_drain_returned(struct mutator *mutator) {
   struct page *page = __atomic_exchange_n(&mutator->returned, NULL, __ATOMIC_SEQ_CST);
   while (page) {
     struct page *next = page->next;
+    __atomic_store_n(&page->owner, mutator, __ATOMIC_RELEASE); /* the pool's were bare orphans' */
     pages_enqueue(mutator, page);
     page = next;
   }

@@ -205,7 +205,6 @@ Test(orphans, those_that_have_nothing_do_not_take_the_place_of_others) {
   struct mutator *mutators[MANY];
   for (int i = 0; i < MANY; i++) mutators[i] = mutator_adopt();
   for (int i = 0; i < MANY - 1; i++) mutator_orphan(mutators[i]);
-  for (int cycle = 0; cycle < 3; cycle++) mutator_bequeath();
   put(mutators[MANY - 1], 3, take(mutators[MANY - 1], 3));
   mutator_orphan(mutators[MANY - 1]);
   cr_expect_eq(page_heap_counts.used, 1, "it keeps its page");

@@ -143,7 +143,7 @@ Test(pages, a_page_that_a_walk_gives_back_of_is_in_no_list_meanwhile) {
   struct mutator *mutator = mutator_adopt();
   size_t count = take_pages(mutator, class, 40);
   for (int round = 0; round < 2; round++) {
-    unsigned found = 0, kept = 0, most = 0;
+    unsigned found = 0, kept = 0, gone = 0;
     for (size_t i = 0; i < count; i++)
       if (cells[i] && i % (round ? 64 : 16)) {
         flush(&cells[i], 1);
@@ -161,7 +161,7 @@ Test(pages, a_page_that_a_walk_gives_back_of_is_in_no_list_meanwhile) {
       if (steps % 7 == 3) { /* and others are taken meanwhile */
         struct page *taken = pages_dequeue(mutator, class);
         if (taken == walk.last) walk.last = NULL;
-        most += taken != NULL;
+        gone += taken != NULL;
       }
       if (!(page = pages_trim_found(&walk))) continue;
       cr_expect_gt(page->purged, 0);
@@ -170,7 +170,7 @@ Test(pages, a_page_that_a_walk_gives_back_of_is_in_no_list_meanwhile) {
       kept++;
     }
     cr_expect_gt(found, 10, "%u in round %d", found, round);
-    cr_expect_gt(kept + most, found / 2);
+    cr_expect_gt(kept + gone, found / 2);
   }
   expect_sound();
 }
