@@ -54,7 +54,10 @@ static uint64_t next_random(void) {
   return z ^ z >> 31;
 }
 
-enum { MOST_THREADS = 64 };
+enum {
+  MOST_THREADS = 64,
+  BY_CHANCE = 8, /* the lower halves of 64 million numbers hit one of 2^32 values now and then */
+};
 
 static double now(void) {
   struct timespec time;
@@ -323,7 +326,7 @@ static void run_range(size_t bytes, long rounds) {
     look_through(&ranges[0]);
     for (long t = 1; t < threads; t++) pthread_join(others[t], NULL);
     for (long t = 0; t < threads; t++)
-      if (ranges[t].hits) give_up("a number looks like a pointer");
+      if (ranges[t].hits > BY_CHANCE) give_up("numbers look like pointers");
     if (i > 0) printf("took=%.3f paused=0\n", now() - begin);
   }
 }

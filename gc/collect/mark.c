@@ -27,6 +27,7 @@ static bool make_ready(struct marker *marker) {
 bool mark_init(void) {
   size_t size;
   marking.stack = heap_mark_stack(&size);
+  for (unsigned class = 0; class < CLASSES; class ++) marking.marks[class] = heap.marked;
   return make_ready(&markers[0]);
 }
 
@@ -64,11 +65,12 @@ static void share_stack(void) {
 
 static void begin_marker(struct marker *w, const struct port_maps *maps) {
   w->bottom = w->depth = 0;
-  w->candidate_head = w->candidate_tail = w->object_head = w->object_tail = 0;
+  w->waiting = w->asked = 0;
+  w->object_head = w->object_tail = 0;
   w->failed = false;
+  memcpy(w->marks, marking.marks, sizeof w->marks);
   memset(&w->order, 0, sizeof w->order);
-  w->order.page =
-      (size_t)(w - markers) * (heap.top / (marking.ready + 1)); /* not all in one place */
+  if (marking.by_pages) marker_order_join(w);
   w->far = 0;
   memset(w->reached, 0, sizeof w->reached);
   memset(&w->counts, 0, sizeof w->counts);
@@ -141,7 +143,7 @@ static COLD void give(struct marker *w) {
   if (workers_over()) { /* the marking is given up: forget it all */
     w->bottom = w->depth = 0;
     w->object_head = w->object_tail;
-    w->candidate_head = w->candidate_tail;
+    w->waiting = w->asked = 0;
     w->order.on = false;
     w->order.bits = 0;
     return;
@@ -243,10 +245,8 @@ static void drain(struct marker *w) {
     }
     if (LIKELY(w->object_head != w->object_tail)) {
       next = w->objects[w->object_head++ & (RING - 1)];
-    } else if (w->candidate_head != w->candidate_tail) {
-      while (w->candidate_head != w->candidate_tail) settle(w);
-      if (w->depth - w->bottom != 1) continue;
-      next = w->stack[--w->depth]; /* one thing leads to one other: there is nothing to wait for */
+    } else if (w->waiting | w->asked) {
+      if (!marker_consider_rest(w, &next)) continue;
     } else if (find_work(w)) {
       continue;
     } else {

@@ -67,8 +67,8 @@ HIDDEN void mark_range(uintptr_t begin, uintptr_t end);
 HIDDEN bool mark_drain(void);
 /* Ends the marking and says what was reached. */
 HIDDEN struct mark_counts mark_end(void);
-/* Gives back the memory that a marking worked with, and that was made ready for one. The program may
-   run; the next marking begins with it where this was not called. */
+/* Gives back the memory that a marking worked with, and that was made ready for one. The program
+   may run; the next marking begins with it where this was not called. */
 HIDDEN void mark_release(void);
 /* For tests: how many objects the mark stack may hold (0: as many as fit). */
 HIDDEN void mark_limit_stack(size_t objects);

@@ -1,17 +1,20 @@
 /* mark_order.c: marks small objects page by page instead of one after the other; see mark.h.
 
-   An object that is found is not put on the mark stack: its page is flagged. Whoever marks goes
-   round the heap, from one flagged page to the next, and scans there what is marked and was not
-   taken before. What is found meanwhile waits until its page's turn, and so comes to lie beside
-   others: in a large heap whose objects point all over it, each costs several misses of the cache
-   and of the translation of addresses by itself, and a fraction of them side by side. (Go's
-   collector goes by pages too, https://go.dev/blog/greenteagc, in the order in which they were
-   found.)
+   An object that is found is neither marked nor put on the mark stack: it is noted in a table, and
+   its page is flagged. Whoever marks goes round the heap, from one flagged page to the next, and
+   there marks and scans what was noted and is not marked. What is found meanwhile waits until its
+   page's turn, and so comes to lie beside others: in a large heap whose objects point all over it,
+   each costs several misses of the cache and of the translation of addresses by itself, and a
+   fraction of them side by side. (Go's collector goes by pages too,
+   https://go.dev/blog/greenteagc, in the order in which they were found.)
 
-   Who takes a page clears its flag first and looks at its bits then; who marks an object sets its
-   bit first and the flag then. So what is found too late for one visit leads to another. Two may
-   visit a page at once: each object goes to the one who sets its bit in `taken`. Nobody goes idle
-   before he has been all round once and found no flag, so what he has flagged himself is done. */
+   Two markers have a table and flags each, and so write to no line of the other's; more share
+   them. Who finds an object sets its bit first and the flag then, whether it is set or not; who
+   takes a page clears its flags first and looks at its bits then. So what is found too late for
+   one visit leads to another, with no order but that of stores. (To leave a flag that is set alone
+   would need more: the look at it may come before the bit is seen by others.) Two may visit a page
+   at once: each object goes to the one who marks it. Nobody goes idle before he has been all round
+   once and found no flag, so what he has flagged himself is done. */
 #include "collect/marker.h"
 
 #include "heap/page_heap.h"
@@ -24,7 +27,10 @@ enum {
 };
 
 static bool commit(size_t top) {
-  if (!heap_commit_taken(top, &marking.taken, &marking.flags)) return false;
+  unsigned tables = (unsigned)size_min(marking.ready + 1, FOUND_TABLES);
+  for (unsigned i = 0; i < tables; i++)
+    if (!heap_commit_found(i, top, &marking.found[i])) return false;
+  marking.tables = tables > marking.tables ? tables : marking.tables;
   marking.top = size_max(marking.top, top);
   return true;
 }
@@ -35,27 +41,62 @@ bool marker_order_begin(size_t top) {
   return plain && commit(top);
 }
 
+void marker_order_join(struct marker *w) {
+  struct order *o = &w->order;
+  unsigned number = (unsigned)(w - markers);
+  o->page = number * (heap.top / (marking.ready + 1)); /* not all in one place */
+  o->found = marking.found[number % marking.tables];
+  o->shared = marking.ready + 1 > marking.tables;
+  for (unsigned class = 1; class <= ORDERED_CLASSES; class ++) w->marks[class] = o->found.cells;
+}
+
 /* A page fault for each page of the tables takes as long as to mark a thousand objects. Not where
    most of the heap is free: most of the tables will not be used. */
 void marker_order_prepare(void) {
   size_t top = atomic_get_acquire(&heap.top);
-  if (page_heap_used() >= top / 2 && commit(top)) heap_populate_taken(top);
+  if (page_heap_used() < top / 2 || !commit(top)) return;
+  for (unsigned i = 0; i < marking.tables; i++) heap_populate_found(&marking.found[i], top);
 }
 
 void marker_order_end(void) {
-  if (marking.top) heap_purge_taken(marking.top);
-  marking.top = 0;
+  if (marking.top)
+    for (unsigned i = 0; i < marking.tables; i++) heap_purge_found(&marking.found[i], marking.top);
+  marking.top = marking.tables = 0;
 }
 
-bool marker_wait_for_page(struct marker *w, uint64_t *marked, uint64_t bit) {
-  size_t offset = (size_t)(marked - heap.marked[0]), page = offset / PAGE_WORDS;
-  if (UNLIKELY(!atomic_get(&marking.flagging)))
-    return __atomic_fetch_or(&marking.taken[0][offset], bit, __ATOMIC_SEQ_CST) & bit;
-  w->order.on = true;
+/* Notes an ordered object for the visit of its page. */
+static inline void wait_for_page(struct marker *w, struct candidate c) {
+  struct order *o = &w->order;
+  size_t page = (size_t)(c.word - o->found.cells[0]) / PAGE_WORDS;
+  if (o->shared) __atomic_fetch_or(c.word, c.bit, __ATOMIC_RELAXED);
+  else atomic_set(c.word, *c.word | c.bit);
   note_page(w, page);
-  if (!__atomic_load_n(&marking.flags[page], __ATOMIC_SEQ_CST))
-    __atomic_store_n(&marking.flags[page], 1, __ATOMIC_SEQ_CST);
-  return true;
+  atomic_set_release(&o->found.flags[page], 1); /* even if it is: see above */
+}
+
+/* From here on what is found is marked, and goes on the stack. */
+static COLD void turn_to_the_stack(struct marker *w, size_t count) {
+  for (unsigned class = 1; class <= ORDERED_CLASSES; class ++) w->marks[class] = heap.marked;
+  for (size_t i = 0; i < count; i++) {
+    struct candidate *c = &w->candidates[i];
+    size_t offset = (size_t)(c->word - w->order.found.cells[0]);
+    if (is_ordered(c->object)) c->word = &heap.marked[0][offset];
+  }
+  w->order.stacking = true;
+}
+
+void marker_settle_by_pages(struct marker *w, size_t count) {
+  if (UNLIKELY(!w->order.stacking && !atomic_get(&marking.flagging))) turn_to_the_stack(w, count);
+  bool flagging = !w->order.stacking;
+  for (size_t i = 0; i < count; i++) {
+    struct candidate c = w->candidates[i];
+    if (!flagging || !is_ordered(c.object)) {
+      settle(w, c);
+    } else if (!(atomic_get(c.word) & c.bit)) {
+      wait_for_page(w, c);
+      w->order.on = true;
+    }
+  }
 }
 
 /* A round is over. Where little waits in each page, and that does not grow, to go round for it
@@ -85,19 +126,33 @@ static void visit(struct order *o, size_t page) {
   o->visits++;
 }
 
+/* The flags of eight pages, or of one. */
+static inline uint64_t eight_flags(size_t page) {
+  uint64_t flags = 0;
+  for (unsigned i = 0; i < marking.tables; i++)
+    flags |= atomic_get((const uint64_t *)(marking.found[i].flags + page));
+  return flags;
+}
+
+static bool take_flags(size_t page) {
+  uint8_t flags = 0;
+  for (unsigned i = 0; i < marking.tables; i++) {
+    uint8_t *flag = &marking.found[i].flags[page];
+    if (atomic_get(flag)) flags |= __atomic_exchange_n(flag, 0, __ATOMIC_SEQ_CST);
+  }
+  return flags;
+}
+
 /* The next flagged page, once round at most. */
 static bool find_page(struct order *o) {
   size_t at = o->page + 1;
   for (int half = 0; half < 2; half++) {
     for (; at < marking.top; at++) {
       if (at % sizeof(uint64_t) == 0) { /* eight at a time; behind the last there are zeros */
-        while (at < marking.top && !atomic_get((const uint64_t *)(marking.flags + at)))
-          at += sizeof(uint64_t);
+        while (at < marking.top && !eight_flags(at)) at += sizeof(uint64_t);
         if (at >= marking.top) break;
       }
-      if (!atomic_get(&marking.flags[at]) ||
-          !__atomic_exchange_n(&marking.flags[at], 0, __ATOMIC_SEQ_CST))
-        continue;
+      if (!take_flags(at)) continue;
       visit(o, at);
       return true;
     }
@@ -111,16 +166,17 @@ bool marker_next_taken(struct marker *w) {
   struct order *o = &w->order;
   for (;;) {
     while (o->word < o->words) {
-      uint64_t *taken = &marking.taken[o->page][o->word];
-      uint64_t marked = __atomic_load_n(&heap.marked[o->page][o->word], __ATOMIC_SEQ_CST);
+      uint64_t *marked = &heap.marked[o->page][o->word], before = atomic_get(marked), new = 0;
+      for (unsigned i = 0; i < marking.tables; i++)
+        new |= atomic_get(&marking.found[i].cells[o->page][o->word]);
       unsigned first = o->word++ * 64;
-      uint64_t before = atomic_get(taken);
-      if (!(marked & ~before)) continue;
-      if (marking.helpers) before = __atomic_fetch_or(taken, marked, __ATOMIC_SEQ_CST);
-      else *taken = marked;
-      o->bits = marked & ~before;
-      if (!o->bits) continue;
-      o->taken += count_ones(o->bits);
+      new &= ~before;
+      if (!new) continue;
+      if (marking.helpers) new &= ~__atomic_fetch_or(marked, new, __ATOMIC_SEQ_CST);
+      else *marked = before | new;
+      o->bits = new;
+      if (!new) continue;
+      o->taken += count_ones(new);
       o->first = o->page * PAGE_GRANULES + first * (uint64_t)o->granules;
       return true;
     }

@@ -15,6 +15,7 @@ static void settle_shapes(void) {
     shape->second = (uint8_t)size_min(16, shape->last);
     shape->third = (uint8_t)size_min(32, shape->last);
     shape->steps = at_steps((1u << line / 4) - 2);
+    shape->last_hit = 1u << (line / 4 - 1);
     if (size == line) continue;
     shape->rest = (uint8_t)(size - LINE);
     uint32_t new = 0xffff & ~0u << (2 * LINE - size) / 4; /* what the first line did not show */
@@ -83,9 +84,9 @@ static NOINLINE void scan_slowly(struct marker *w, uintptr_t begin, uintptr_t la
    need not wait in the ring. */
 static inline void consider_unmarked(struct marker *w, uintptr_t at, uint32_t hits) {
   for (; hits; hits &= hits - 1) {
-    uintptr_t word = load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4);
+    uintptr_t word = word_of_hit(at, hits);
     struct place found;
-    if (locate(word, &found) && UNLIKELY(!(atomic_get(found.word) >> found.bit & 1)))
+    if (locate(word, marking.marks, &found) && UNLIKELY(!(atomic_get(found.word) >> found.bit & 1)))
       consider(w, word);
   }
 }

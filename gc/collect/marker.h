@@ -1,5 +1,5 @@
-/* marker.h: what the parts of marking share (mark.c, mark_scan.c, mark_large.c, mark_live.c,
-   mark_order.c), and the way of one word from where it was found to the mark stack. */
+/* marker.h: what the parts of marking share (mark.c, mark_scan.c, mark_words.c, mark_large.c,
+   mark_live.c, mark_order.c), and how objects are searched. */
 #ifndef RECLAIM_MARKER_H
 #define RECLAIM_MARKER_H
 
@@ -12,12 +12,13 @@
 #include "ports/port.h"
 
 enum {
-  RING = 64,             /* entries of each ring, a power of two */
-  CANDIDATES_AHEAD = 32, /* words whose mark word is being fetched */
-  OBJECTS_AHEAD = 16,    /* objects being fetched */
-  LINE = 64,             /* of the cache */
-  RECENT = 64,           /* heap pages whose lines and addresses are likely to be at hand */
-  NOTED = 8,             /* of so many objects from the stack one is asked whether its page is */
+  LINE = 64,          /* of the cache */
+  BATCH = 16,         /* words that are seen to in one go, at least */
+  WORDS = 64,         /* and at most */
+  OBJECTS_AHEAD = 16, /* objects being fetched */
+  RING = 32,          /* more than that, and a power of two */
+  RECENT = 64,        /* heap pages whose lines and addresses are likely to be at hand */
+  NOTED = 8,          /* of so many objects from the stack one is asked whether its page is */
 };
 
 /* An object on its way: granule number << 8 | class. One word, so that what was just pushed can be
@@ -29,13 +30,14 @@ enum {
   CLASS_PIECE = CLASS_NONE,
   CLASS_SLICE = CLASS_COUNT,
   CLASS_SPAN,
-  CLASSES, /* that a mark stack knows */
-  BIT_SHIFT = 58,
+  CLASSES /* that a mark stack knows */
 };
 struct candidate {
-  uint64_t *word; /* of the bitmap of marks */
-  object object;  /* above BIT_SHIFT: its bit there; no granule has so high a number */
+  uint64_t *word, bit; /* of the bitmap of marks, or of what was found */
+  object object;
 };
+/* Two lines may be searched before the batch is looked at, and one word more is written. */
+_Static_assert(BATCH + 2 * LINE / 4 <= WORDS, "every fourth byte may end a word");
 
 /* Where a marker is that goes by pages, see mark_order.c. */
 struct order {
@@ -44,6 +46,9 @@ struct order {
   unsigned granules, word, words; /* of a cell; of the page's bitmap, the next one */
   size_t page;                    /* that is being visited */
   uint64_t bits, first;           /* cells to be scanned; the granule of that of bit 0 */
+  struct heap_found found;        /* where what this marker finds is noted */
+  bool shared;                    /* by other markers, too */
+  bool stacking;                  /* flags no more pages: what it finds goes on the stack */
   uint64_t taken, most;           /* objects in this round, and in the best so far */
   uint64_t all_taken, all_visits; /* since a round was twice as good as those before */
   uint64_t visits, rounds;        /* of pages; through the flags */
@@ -54,11 +59,15 @@ struct order {
 struct marker {
   object *stack; /* in use from bottom to depth; what is given away goes from the bottom */
   size_t bottom, depth, committed, limit;
-  struct candidate candidates[RING];
-  object objects[RING];
-  uint32_t candidate_head, candidate_tail, object_head, object_tail;
+  uintptr_t words[WORDS]; /* that may point into the heap: so many wait */
+  struct candidate candidates[WORDS];
+  size_t waiting, asked; /* candidates, whose mark words are being fetched */
+  object objects[RING];  /* that are being fetched */
+  uint32_t object_head, object_tail;
   uint64_t reached[CLASS_COUNT]; /* live objects of each class */
-  struct mark_counts counts;     /* but for objects, and for bytes in cells */
+  /* Where what is found of a class is noted: heap.marked, or order.found.cells. */
+  uint64_t (*marks[CLASSES])[PAGE_WORDS];
+  struct mark_counts counts; /* but for objects, and for bytes in cells */
   bool failed;
   struct order order;
   uint32_t recent[RECENT]; /* heap pages of objects found of late */
@@ -76,6 +85,7 @@ struct shape {
   bool small; /* two lines of words at most: the first, or all there is, by four looks: at 0, ... */
   uint8_t second, third, last; /* ... and at these, some of which may be the same */
   uint8_t rest;                /* where the last line of a cell of more than one begins; else 0 */
+  uint32_t last_hit;           /* in the first line; none is higher */
   uint32_t steps; /* fours that may end a word, see at_steps; of the last line in the upper half */
 } __attribute__((aligned(32)));
 
@@ -87,11 +97,12 @@ struct shape {
 /* What a marking is about; helpers only read it, but for `overflow`. */
 struct marking {
   struct shape shapes[CLASSES];
-  uintptr_t first, span;     /* the heap in use: addresses from first, span bytes */
-  struct port_halves halves; /* the same as a filter */
-  unsigned stride;           /* of the plain loop; 0: a word may mean more than it says */
-  unsigned parts;            /* of the reserved mark stack: so many markers may have one */
-  unsigned ready, helpers;   /* helpers: that may be started; that are at work */
+  uint64_t (*marks[CLASSES])[PAGE_WORDS]; /* heap.marked, for each */
+  uintptr_t first, span;                  /* the heap in use: addresses from first, span bytes */
+  struct port_halves halves;              /* the same as a filter */
+  unsigned stride;         /* of the plain loop; 0: a word may mean more than it says */
+  unsigned parts;          /* of the reserved mark stack: so many markers may have one */
+  unsigned ready, helpers; /* helpers: that may be started; that are at work */
   object *stack;
   size_t part; /* objects in each part of the stack */
   size_t test_limit;
@@ -100,14 +111,14 @@ struct marking {
   bool demangle; /* for good, once the program has switched stacks by longjmp */
   uintptr_t guard;
   bool overflow;
-  bool by_pages; /* the two tables are in use, see mark_order.c */
+  bool by_pages; /* the tables of what was found are in use, see mark_order.c */
   bool flagging; /* those that are found flag their pages, else they go on the stack */
-  uint64_t (*taken)[PAGE_WORDS]; /* marked, and on somebody's way to be scanned */
-  uint8_t *flags; /* of each page: there may be objects that are marked and not taken */
-  size_t top;     /* heap pages that have them; 0: they are not in use */
-  bool stale;     /* they hold what a marking left, and the mark stack has its memory */
-  bool live;      /* all that are live were marked before, see mark_live */
-  bool leaves;    /* and there are some among them */
+  struct heap_found found[FOUND_TABLES];
+  unsigned tables; /* so many of those */
+  size_t top;      /* heap pages that have them; 0: they are not in use */
+  bool stale;      /* they hold what a marking left, and the mark stack has its memory */
+  bool live;       /* all that are live were marked before, see mark_live */
+  bool leaves;     /* and there are some among them */
   const struct port_protected *protected; /* parts of the heap that the program may not write */
   size_t protected_count;
 };
@@ -158,6 +169,8 @@ static inline bool is_ordered(object object) { return object_class(object) <= OR
 HIDDEN bool marker_next_taken(struct marker *w);
 /* For the heap's first pages. False: no memory, or nothing to be gained. */
 HIDDEN bool marker_order_begin(size_t top);
+/* One marker's part of it. */
+HIDDEN void marker_order_join(struct marker *w);
 /* Has the memory for that ready, most likely. */
 HIDDEN void marker_order_prepare(void);
 /* Gives it back. */
@@ -188,35 +201,33 @@ static inline void note_page(struct marker *w, size_t page) {
   *recent = (uint32_t)page;
 }
 
-/* Of an object whose mark bit was just set. False: it goes by the stack. Apart: inlined, it costs
-   those who do not go by pages a twentieth of their time. */
-HIDDEN bool marker_wait_for_page(struct marker *w, uint64_t *marked, uint64_t bit);
-
-/* Second half of a word's way: by now its mark word is in the cache. */
-static inline void settle(struct marker *w) {
-  struct candidate c = w->candidates[w->candidate_head++ & (RING - 1)];
-  uint64_t bit = 1ull << (c.object >> BIT_SHIFT);
-  object object = c.object & ((1ull << BIT_SHIFT) - 1);
-  if (atomic_get(c.word) & bit) return;
-  if (marking.helpers) {
-    if (__atomic_fetch_or(c.word, bit, __ATOMIC_SEQ_CST) & bit) return; /* another was faster */
-  } else {
-    *c.word |= bit;
-  }
-  if (UNLIKELY(marking.by_pages) && is_ordered(object) && marker_wait_for_page(w, c.word, bit))
-    return;
-  if (UNLIKELY(!push(w, object))) marker_overflow(w, object);
+/* False: it is marked, by this marker or another. */
+static inline bool mark(uint64_t *word, uint64_t bit) {
+  if (atomic_get(word) & bit) return false;
+  if (marking.helpers) return !(__atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST) & bit);
+  *word |= bit;
+  return true;
 }
+
+/* Second half of a word's way, by now its mark word is in the cache: marks, and puts on the stack.
+ */
+static inline void settle(struct marker *w, struct candidate c) {
+  if (mark(c.word, c.bit) && UNLIKELY(!push(w, c.object))) marker_overflow(w, c.object);
+}
+/* The same for so many candidates where it goes by pages: ordered objects wait for theirs. */
+HIDDEN void marker_settle_by_pages(struct marker *w, size_t count);
 
 /* Where a word points to. Apart, so that who asks only for the mark pays for no more. */
 struct place {
   object object;
-  uint64_t *word; /* of the bitmap of marks */
+  uint64_t *word; /* of a bitmap */
   unsigned bit;   /* there */
 };
 
-/* Finds the cell that a word points into. False: into none. */
-static inline __attribute__((always_inline)) bool locate(uintptr_t word, struct place *found) {
+/* Finds the cell that a word points into, and its place in one of the bitmaps of its class. False:
+   it points into none. */
+static inline __attribute__((always_inline)) bool
+locate(uintptr_t word, uint64_t (*const *bitmaps)[PAGE_WORDS], struct place *found) {
   uintptr_t offset = word - heap.base;
   if (LIKELY(offset - FIRST_OFFSET >= marking.span)) return false;
   uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
@@ -227,18 +238,20 @@ static inline __attribute__((always_inline)) bool locate(uintptr_t word, struct 
   if (index >= c->cells) return false;
   object granule = first * PAGE_GRANULES + index * (uint64_t)c->granules;
   if (WITHOUT(interior) && offset != granule << GRANULE_SHIFT) return false;
-  *found = (struct place){granule << 8 | class, &heap.marked[first][index / 64], index % 64};
+  *found = (struct place){granule << 8 | class, &bitmaps[class][first][index / 64], index % 64};
   return true;
 }
 
-/* First half: find the cell and ask for its mark word. */
+/* Sees to the words that wait, see mark_words.c; their objects follow with the next ones. */
+HIDDEN void marker_consider(struct marker *w);
+/* There are no next ones. True: they lead to one object, which is not put on the stack, since there
+   is nothing to wait for. */
+HIDDEN bool marker_consider_rest(struct marker *w, object *next);
+
 static inline void consider(struct marker *w, uintptr_t word) {
-  struct place found;
-  if (!locate(word, &found)) return;
-  __builtin_prefetch(found.word, 1);
-  w->candidates[w->candidate_tail++ & (RING - 1)] =
-      (struct candidate){found.word, found.object | (uint64_t)found.bit << BIT_SHIFT};
-  if (w->candidate_tail - w->candidate_head > CANDIDATES_AHEAD) settle(w);
+  if (LIKELY(word - heap.base - FIRST_OFFSET >= marking.span)) return;
+  w->words[w->waiting++] = word;
+  if (w->waiting >= BATCH) marker_consider(w);
 }
 
 static inline uintptr_t load(uintptr_t address) {
@@ -253,8 +266,27 @@ static inline uint32_t at_steps(uint32_t hits) {
   return marking.stride == 8 ? hits & 0xaaaa : hits;
 }
 
+static inline uintptr_t word_of_hit(uintptr_t at, uint32_t hits) {
+  return load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4);
+}
+
 static inline void consider_hits(struct marker *w, uintptr_t at, uint32_t hits) {
-  for (; hits; hits &= hits - 1) consider(w, load(at + 4 * (uintptr_t)__builtin_ctz(hits) - 4));
+  for (; hits; hits &= hits - 1) w->words[w->waiting++] = word_of_hit(at, hits);
+  if (w->waiting >= BATCH) marker_consider(w);
+}
+
+/* The same where there are two hits at most, mostly. How many there are cannot be foreseen, so two
+   words are written in any case; `last` is the highest hit that there may be. */
+static inline __attribute__((always_inline)) void note_hits(struct marker *w, uintptr_t at,
+                                                            uint32_t hits, uint32_t last) {
+  size_t n = w->waiting;
+  for (int i = 0; i < 2; i++) {
+    w->words[n] = word_of_hit(at, hits | last);
+    n += hits != 0;
+    hits &= hits - 1;
+  }
+  for (; UNLIKELY(hits); hits &= hits - 1) w->words[n++] = word_of_hit(at, hits);
+  w->waiting = n;
 }
 
 /* Considers the words of one cell of up to 128 bytes, as most are: four looks or eight whatever its
@@ -265,10 +297,12 @@ static inline __attribute__((always_inline)) void scan_small(struct marker *w, u
   uint32_t hits =
       port_halves_of_four((const char *)at, shape->second, shape->third, shape->last, halves);
   hits &= shape->steps;
-  consider_hits(w, at, hits);
-  if (!shape->rest) return;
-  hits = port_halves_of_64((const char *)at + shape->rest, halves) & shape->steps >> 16;
-  consider_hits(w, at + shape->rest, hits);
+  note_hits(w, at, hits, shape->last_hit);
+  if (shape->rest) {
+    hits = port_halves_of_64((const char *)at + shape->rest, halves) & shape->steps >> 16;
+    note_hits(w, at + shape->rest, hits, 1u << (LINE / 4 - 1));
+  }
+  if (w->waiting >= BATCH) marker_consider(w);
 }
 
 #endif

@@ -39,18 +39,23 @@ enum {
   PADS,
   COMMITTED_TABLES,
   MARK_STACK = COMMITTED_TABLES,
-  TAKEN, /* these two by heap_commit_taken */
-  FLAGS,
-  TABLES
+  FOUND, /* these by heap_commit_found */
+  FLAGS = FOUND + FOUND_TABLES,
+  TABLES = FLAGS + FOUND_TABLES
 };
 static size_t bytes_per_page[TABLES] = {
-    [ALLOCATED] = PAGE_WORDS * 8,        [MARKED] = PAGE_WORDS * 8,
-    [PAGE_CLASS] = sizeof(uint8_t),      [PAGE_FIRST] = sizeof(uint32_t),
-    [DESCRIPTORS] = sizeof(struct page), [PADS] = 0, /* where there are any */
-    [MARK_STACK] = HEAP_PAGE / 128,      [TAKEN] = PAGE_WORDS * 8,
-    [FLAGS] = sizeof(uint8_t),
+    [ALLOCATED] = PAGE_WORDS * 8,
+    [MARKED] = PAGE_WORDS * 8,
+    [PAGE_CLASS] = sizeof(uint8_t),
+    [PAGE_FIRST] = sizeof(uint32_t),
+    [DESCRIPTORS] = sizeof(struct page),
+    [PADS] = 0, /* where there are any */
+    [MARK_STACK] = HEAP_PAGE / 128,
+    [FOUND... FLAGS - 1] = PAGE_WORDS * 8,
+    [FLAGS... TABLES - 1] = sizeof(uint8_t),
 };
 static uintptr_t tables[TABLES];
+_Static_assert(TABLES + 3 <= HEAP_RANGES, "each may be a range of its own, see cut");
 
 static size_t table_size(unsigned table, size_t pages) {
   return round_up(pages * bytes_per_page[table], KERNEL_PAGE);
@@ -150,16 +155,16 @@ void *heap_mark_stack(size_t *size) {
   return (void *)tables[MARK_STACK];
 }
 
-bool heap_commit_taken(size_t pages, uint64_t (**taken)[PAGE_WORDS], uint8_t **flags) {
-  *taken = (void *)tables[TAKEN];
-  *flags = (uint8_t *)tables[FLAGS];
-  return port_commit(*taken, table_size(TAKEN, pages)) &&
-         port_commit(*flags, table_size(FLAGS, pages));
+bool heap_commit_found(unsigned table, size_t pages, struct heap_found *found) {
+  found->cells = (void *)tables[FOUND + table];
+  found->flags = (uint8_t *)tables[FLAGS + table];
+  return port_commit(found->cells, table_size(FOUND, pages)) &&
+         port_commit(found->flags, table_size(FLAGS, pages));
 }
 
-void heap_populate_taken(size_t pages) {
-  port_populate((void *)tables[TAKEN], table_size(TAKEN, pages));
-  port_populate((void *)tables[FLAGS], table_size(FLAGS, pages));
+void heap_populate_found(const struct heap_found *found, size_t pages) {
+  port_populate(found->cells, table_size(FOUND, pages));
+  port_populate(found->flags, table_size(FLAGS, pages));
 }
 
 /* Locked memory cannot be given back. */
@@ -167,9 +172,9 @@ static void make_zero(void *begin, size_t size) {
   if (!port_purge(begin, size) && !WITHOUT(locked_memory)) memset(begin, 0, size);
 }
 
-void heap_purge_taken(size_t pages) {
-  make_zero((void *)tables[TAKEN], table_size(TAKEN, pages));
-  make_zero((void *)tables[FLAGS], table_size(FLAGS, pages));
+void heap_purge_found(const struct heap_found *found, size_t pages) {
+  make_zero(found->cells, table_size(FOUND, pages));
+  make_zero(found->flags, table_size(FLAGS, pages));
 }
 
 size_t heap_ranges(struct heap_range ranges[HEAP_RANGES]) {

@@ -137,20 +137,25 @@ HIDDEN void heap_undo(void);
 HIDDEN bool heap_commit(size_t pages);
 /* Where the mark stack lies and how large it may grow; still inaccessible. */
 HIDDEN void *heap_mark_stack(size_t *size);
-/* For marking page by page: a bit for each cell, as in `marked`, and a flag for each page. Makes
-   them usable for the heap's first `pages` pages, all zero. False: no memory. */
-HIDDEN bool heap_commit_taken(size_t pages, uint64_t (**taken)[PAGE_WORDS], uint8_t **flags);
-/* Has memory stand behind them, where the kernel can do so at once (Linux 5.14). */
-HIDDEN void heap_populate_taken(size_t pages);
-/* Makes them zero and gives their memory back. */
-HIDDEN void heap_purge_taken(size_t pages);
+/* For marking page by page: a bit for each cell, as in `marked`, and a flag for each page. */
+struct heap_found {
+  uint64_t (*cells)[PAGE_WORDS];
+  uint8_t *flags;
+};
+enum { FOUND_TABLES = 2 };
+/* Makes one of those usable for the heap's first `pages` pages, all zero. False: no memory. */
+HIDDEN bool heap_commit_found(unsigned table, size_t pages, struct heap_found *found);
+/* Has memory stand behind it, where the kernel can do so at once (Linux 5.14). */
+HIDDEN void heap_populate_found(const struct heap_found *found, size_t pages);
+/* Makes it zero and gives its memory back. */
+HIDDEN void heap_purge_found(const struct heap_found *found, size_t pages);
 
 /* Gives up reserved address space that is not in use, down to about `budget` bytes in all: for a
    program that sets itself a limit (RLIMIT_AS). Page heap's lock, and no cycle meanwhile. */
 HIDDEN void heap_shrink(size_t budget);
 /* What we own, in order: one range, or several once heap_shrink has cut pieces out of it. Anything
    outside may be the program's. */
-enum { HEAP_RANGES = 16 }; /* heap, thirteen tables, working memory, what is behind it */
+enum { HEAP_RANGES = 18 }; /* heap, fifteen tables, working memory, what is behind it */
 struct heap_range {
   uintptr_t begin, end;
 };

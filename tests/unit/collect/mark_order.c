@@ -58,7 +58,8 @@ Test(mark_order, many_small_ones_with_many_markers) {
   make_tree(objects, COUNT);
   uint64_t visits = 0, by_helpers = 0;
   for (int i = 0; i < 20; i++) {
-    struct mark_counts counts = mark_pages(4, &objects[0], sizeof objects[0]);
+    unsigned among = i % 2 ? 2 : 4; /* each with a table of its own, and two who share one */
+    struct mark_counts counts = mark_pages(among, &objects[0], sizeof objects[0]);
     cr_assert(counts.by_pages);
     cr_assert_eq(counts.objects, COUNT, "each is scanned, and once: %zu in marking %d",
                  (size_t)counts.objects, i);
@@ -209,12 +210,16 @@ Test(mark_order, what_begins_slowly_goes_by_pages_all_the_same) {
   }
 }
 
-static size_t tables_resident(void) {
-  uint64_t(*taken)[PAGE_WORDS];
-  uint8_t *flags;
-  cr_assert(heap_commit_taken(heap.top, &taken, &flags));
-  return unit_resident(taken, round_up(heap.top * sizeof *taken, KERNEL_PAGE)) +
-         unit_resident(flags, round_up(heap.top, KERNEL_PAGE));
+/* Kernel pages of the first so many tables that are there. */
+static size_t tables_resident(unsigned tables) {
+  size_t there = 0;
+  for (unsigned i = 0; i < tables; i++) {
+    struct heap_found found;
+    cr_assert(heap_commit_found(i, heap.top, &found));
+    there += unit_resident(found.cells, round_up(heap.top * sizeof *found.cells, KERNEL_PAGE)) +
+             unit_resident(found.flags, round_up(heap.top, KERNEL_PAGE));
+  }
+  return there;
 }
 
 /* The world is stopped only then. */
@@ -222,18 +227,20 @@ Test(mark_order, its_tables_have_memory_before_it_begins) {
   uint64_t seed = 6;
   void ***objects = make_scattered(100000, 112, &seed);
   make_tree(objects, 100000);
-  cr_expect_eq(tables_resident(), 0);
-  mark_by_pages(true);
-  size_t all = round_up(heap.top * PAGE_WORDS * 8, KERNEL_PAGE) / KERNEL_PAGE + 1;
-  size_t there = tables_resident();
   if (madvise(heap.pages, KERNEL_PAGE, 23))
     cr_skip_test("the kernel cannot do that"); /* MADV_POPULATE_WRITE */
-  cr_expect_eq(there, all);
-  mark_release();
-  cr_expect_eq(tables_resident(), 0, "no marking came of it");
+  size_t each = round_up(heap.top * PAGE_WORDS * 8, KERNEL_PAGE) / KERNEL_PAGE + 1;
+  for (unsigned markers = 1; markers <= 3; markers++) {
+    cr_expect_eq(tables_resident(FOUND_TABLES), 0);
+    mark_prepare(markers);
+    mark_by_pages(true);
+    cr_expect_eq(tables_resident(FOUND_TABLES), markers > 1 ? 2 * each : each, "%u", markers);
+    mark_release();
+    cr_expect_eq(tables_resident(FOUND_TABLES), 0, "no marking came of it");
+  }
   release(allocate(256 * MIB, NULL));
   mark_by_pages(true);
-  cr_expect_eq(tables_resident(), 0, "most of the heap is free");
+  cr_expect_eq(tables_resident(FOUND_TABLES), 0, "most of the heap is free");
 }
 
 Test(mark_order, its_tables_take_no_memory_but_while_it_marks) {
@@ -242,7 +249,7 @@ Test(mark_order, its_tables_take_no_memory_but_while_it_marks) {
   make_tree(objects, 100000);
   cr_assert(mark_pages(2, &objects[0], sizeof objects[0]).by_pages);
   mark_release();
-  cr_expect_eq(tables_resident(), 0);
+  cr_expect_eq(tables_resident(FOUND_TABLES), 0);
 }
 
 Test(mark_order, without_memory_for_them_it_goes_by_pointers) {

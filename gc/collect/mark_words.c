@@ -1,0 +1,70 @@
+/* mark_words.c: the way of words from where they were found to the mark stack; see marker.h.
+
+   In batches: for each word of one the cell is found that it points into, and the word of a bitmap
+   in which that is noted is asked for; when the next batch comes it is there. Each step is a loop
+   of its own, with as few branches as can be that depend on what is in the heap: one that is
+   foreseen wrongly for each object costs a fifth of the time that an object takes. */
+#include "collect/marker.h"
+
+/* One who marks alone. There is room for all of them on the stack. */
+static inline void settle_alone(struct marker *w, size_t count) {
+  size_t depth = w->depth;
+  for (size_t i = 0; i < count; i++) {
+    struct candidate found = w->candidates[i];
+    uint64_t before = *found.word;
+    *found.word = before | found.bit;
+    w->stack[depth] = found.object;
+    depth += !(before & found.bit);
+  }
+  w->depth = depth;
+}
+
+static inline bool has_room(struct marker *w, size_t count) {
+  return w->committed - w->depth >= count ||
+         (marker_grow_stack(w) && w->committed - w->depth >= count);
+}
+
+static inline void settle_all(struct marker *w) {
+  size_t count = w->asked;
+  if (UNLIKELY(marking.by_pages)) marker_settle_by_pages(w, count);
+  else if (!marking.helpers && LIKELY(has_room(w, count))) settle_alone(w, count);
+  else
+    for (size_t i = 0; i < count; i++) settle(w, w->candidates[i]);
+}
+
+static inline void locate_all(struct marker *w) {
+  size_t asked = 0;
+  for (size_t i = 0; i < w->waiting; i++) {
+    struct place place;
+    if (!locate(w->words[i], w->marks, &place)) continue;
+    __builtin_prefetch(place.word, 1);
+    w->candidates[asked++] = (struct candidate){place.word, 1ull << place.bit, place.object};
+  }
+  w->asked = asked;
+  w->waiting = 0;
+}
+
+void marker_consider(struct marker *w) {
+  settle_all(w);
+  locate_all(w);
+}
+
+/* The one word of an object that led to no other, as in a list: not by way of three stores. */
+static inline bool follow(struct marker *w, object *next) {
+  struct place place;
+  w->waiting = 0;
+  if (!locate(w->words[0], w->marks, &place) || !mark(place.word, 1ull << place.bit)) return false;
+  *next = place.object;
+  return true;
+}
+
+bool marker_consider_rest(struct marker *w, object *next) {
+  if (w->waiting == 1 && !w->asked && !marking.by_pages) return follow(w, next);
+  settle_all(w);
+  locate_all(w);
+  settle_all(w);
+  w->asked = 0;
+  if (w->depth - w->bottom != 1) return false;
+  *next = w->stack[--w->depth];
+  return true;
+}
