@@ -42,6 +42,7 @@ void mark_by_pages(bool wish) {
   if (marking.stale) mark_release();
   marking.wish_pages = wish;
   if (wish) marker_order_prepare();
+  else if (marking.ready == 1) marker_pair_prepare();
 }
 
 void mark_limit_stack(size_t objects) { marking.test_limit = objects; }
@@ -70,7 +71,9 @@ static void begin_marker(struct marker *w, const struct port_maps *maps) {
   w->failed = false;
   memcpy(w->marks, marking.marks, sizeof w->marks);
   memset(&w->order, 0, sizeof w->order);
+  w->other = 0;
   if (marking.by_pages) marker_order_join(w);
+  if (marking.pair) marker_pair_join(w);
   w->far = 0;
   memset(w->reached, 0, sizeof w->reached);
   memset(&w->counts, 0, sizeof w->counts);
@@ -120,6 +123,7 @@ void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   marking.by_pages = marking.wish_pages && marker_order_begin(heap.top);
   marking.flagging = marking.by_pages;
   if (marking.protected_count) marking.ready = 0; /* they are read by one at a time */
+  marking.pair = marking.ready == 1 && !marking.by_pages && marker_pair_begin(heap.top);
   for (unsigned i = 0; i <= marking.ready; i++) {
     begin_marker(&markers[i], maps);
     /* Each needs room for gifts. */
@@ -263,6 +267,7 @@ NOINLINE void marker_scan_object(struct marker *w, object object) { scan_object(
 /* Objects that were marked when the stack was full: scan every marked object of their pages. */
 static void rescan_page(struct page *page) {
   page->rescan = 0;
+  if (marking.pair) marker_pair_merge(page);
   for (unsigned i = 0; i < page->words; i++)
     for (uint64_t bits = page_marked(page)[i]; bits; bits &= bits - 1) {
       uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(bits);
@@ -280,6 +285,7 @@ bool mark_drain(void) {
     for (size_t i = 1; i < top; i++)
       if (heap.pages[i].rescan) rescan_page(&heap.pages[i]);
   }
+  if (marking.pair) marker_pair_merge_all();
   bool failed = false;
   for (unsigned i = 0; i <= marking.helpers; i++) failed |= markers[i].failed;
   return !failed;

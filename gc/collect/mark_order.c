@@ -26,13 +26,21 @@ enum {
   FLAGS_A_VISIT = 256, /* to look through so many costs as much as a visit */
 };
 
-static bool commit(size_t top) {
-  unsigned tables = (unsigned)size_min(marking.ready + 1, FOUND_TABLES);
+bool marker_commit_found(unsigned tables, size_t top) {
   for (unsigned i = 0; i < tables; i++)
     if (!heap_commit_found(i, top, &marking.found[i])) return false;
   marking.tables = tables > marking.tables ? tables : marking.tables;
   marking.top = size_max(marking.top, top);
   return true;
+}
+
+/* A page fault for each page of the tables takes as long as to mark a thousand objects. */
+void marker_populate_found(size_t top) {
+  for (unsigned i = 0; i < marking.tables; i++) heap_populate_found(&marking.found[i], top);
+}
+
+static bool commit(size_t top) {
+  return marker_commit_found((unsigned)size_min(marking.ready + 1, FOUND_TABLES), top);
 }
 
 bool marker_order_begin(size_t top) {
@@ -50,12 +58,10 @@ void marker_order_join(struct marker *w) {
   for (unsigned class = 1; class <= ORDERED_CLASSES; class ++) w->marks[class] = o->found.cells;
 }
 
-/* A page fault for each page of the tables takes as long as to mark a thousand objects. Not where
-   most of the heap is free: most of the tables will not be used. */
+/* Not where most of the heap is free: most of the tables will not be used. */
 void marker_order_prepare(void) {
   size_t top = atomic_get_acquire(&heap.top);
-  if (page_heap_used() < top / 2 || !commit(top)) return;
-  for (unsigned i = 0; i < marking.tables; i++) heap_populate_found(&marking.found[i], top);
+  if (page_heap_used() >= top / 2 && commit(top)) marker_populate_found(top);
 }
 
 void marker_order_end(void) {

@@ -1,5 +1,5 @@
 /* marker.h: what the parts of marking share (mark.c, mark_scan.c, mark_words.c, mark_large.c,
-   mark_live.c, mark_order.c), and how objects are searched. */
+   mark_live.c, mark_order.c, mark_pair.c), and how objects are searched. */
 #ifndef RECLAIM_MARKER_H
 #define RECLAIM_MARKER_H
 
@@ -67,6 +67,7 @@ struct marker {
   uint64_t reached[CLASS_COUNT]; /* live objects of each class */
   /* Where what is found of a class is noted: heap.marked, or order.found.cells. */
   uint64_t (*marks[CLASSES])[PAGE_WORDS];
+  ptrdiff_t other;           /* of a pair: so many words from a word of those is the other's */
   struct mark_counts counts; /* but for objects, and for bytes in cells */
   bool failed;
   struct order order;
@@ -112,6 +113,7 @@ struct marking {
   uintptr_t guard;
   bool overflow;
   bool by_pages; /* the tables of what was found are in use, see mark_order.c */
+  bool pair;     /* two mark, each in a bitmap of its own, see mark_pair.c */
   bool flagging; /* those that are found flag their pages, else they go on the stack */
   struct heap_found found[FOUND_TABLES];
   unsigned tables; /* so many of those */
@@ -176,6 +178,20 @@ HIDDEN void marker_order_prepare(void);
 /* Gives it back. */
 HIDDEN void marker_order_end(void);
 
+/* The tables for both: so many of them for the heap's first pages. False: no memory. */
+HIDDEN bool marker_commit_found(unsigned tables, size_t top);
+HIDDEN void marker_populate_found(size_t top);
+
+/* Has the memory ready, most likely, that two need who mark as a pair. */
+HIDDEN void marker_pair_prepare(void);
+/* For the heap's first pages. False: no memory. */
+HIDDEN bool marker_pair_begin(size_t top);
+/* One marker's part of it. */
+HIDDEN void marker_pair_join(struct marker *w);
+/* Both are idle: brings together what they have marked of a page's, or of all. */
+HIDDEN void marker_pair_merge(const struct page *page);
+HIDDEN void marker_pair_merge_all(void);
+
 /* An object to be scanned from a flagged page. */
 static inline bool take(struct marker *w, object *found) {
   struct order *o = &w->order;
@@ -202,17 +218,19 @@ static inline void note_page(struct marker *w, size_t page) {
 }
 
 /* False: it is marked, by this marker or another. */
-static inline bool mark(uint64_t *word, uint64_t bit) {
-  if (atomic_get(word) & bit) return false;
-  if (marking.helpers) return !(__atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST) & bit);
-  *word |= bit;
+static inline bool mark(struct marker *w, uint64_t *word, uint64_t bit) {
+  uint64_t before = atomic_get(word) | atomic_get(word + w->other);
+  if (before & bit) return false;
+  if (marking.helpers && !marking.pair)
+    return !(__atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST) & bit);
+  atomic_set(word, *word | bit);
   return true;
 }
 
 /* Second half of a word's way, by now its mark word is in the cache: marks, and puts on the stack.
  */
 static inline void settle(struct marker *w, struct candidate c) {
-  if (mark(c.word, c.bit) && UNLIKELY(!push(w, c.object))) marker_overflow(w, c.object);
+  if (mark(w, c.word, c.bit) && UNLIKELY(!push(w, c.object))) marker_overflow(w, c.object);
 }
 /* The same for so many candidates where it goes by pages: ordered objects wait for theirs. */
 HIDDEN void marker_settle_by_pages(struct marker *w, size_t count);
