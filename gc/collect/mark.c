@@ -328,6 +328,7 @@ struct mark_counts mark_end(void) {
   for (unsigned i = 0; i <= marking.helpers; i++) {
     end_marker(&markers[i], &counts);
     counts.far += markers[i].far;
+    counts.noted += markers[i].order.noted;
     counts.visits += markers[i].order.visits;
     counts.rounds += markers[i].order.rounds;
     counts.taken += markers[i].order.taken_before + markers[i].order.taken;

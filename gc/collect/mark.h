@@ -2,19 +2,20 @@
 
    A word counts when it lies anywhere in a cell of the heap: interior pointers are pointers. The
    loop has two stages of software prefetching (Cher, Hosking, Vitek, "Software prefetching for
-   mark-sweep garbage collection", ASPLOS 2004, extended by a stage for the mark word): a word
-   first waits in a ring while its mark word is fetched, then its object in a second ring while
-   the object and its state byte are fetched. No recursion; an object that does not fit on the
-   mark stack sets a flag on its page, and such pages are scanned again until none is left.
+   mark-sweep garbage collection", ASPLOS 2004, extended by a stage for the mark word): words wait
+   for a batch of others while their mark words are fetched (mark_words.c), then their objects in
+   a ring while these and their state bytes are fetched. No recursion; an object that does not fit
+   on the mark stack sets a flag on its page, and such pages are scanned again until none is left.
 
    Where nothing is taken back but what the program freed, all that it did not free is marked
    beforehand and searched from one end of the heap to the other (mark_live.c): memory is read in
    order, and nearly every word leads to what is marked.
 
    A large heap whose small objects point all over it can be marked page by page (mark_order.c).
+   Else two who mark have a bitmap each, so that no object costs a locked operation (mark_pair.c).
 
    Runs in the collecting thread while the world is stopped, and in its helpers: each has a stack
-   and rings of its own, and half of what waits on one's stack goes to those who have run out.
+   and a ring of its own, and half of what waits on one's stack goes to those who have run out.
    Calls are the collecting thread's alone. */
 #ifndef RECLAIM_MARK_H
 #define RECLAIM_MARK_H
@@ -30,7 +31,8 @@ struct mark_counts {
   bool by_pages;           /* small ones page by page, see mark_by_pages */
   uint64_t visits, rounds; /* of pages, then; through all of them */
   uint64_t small, taken;   /* such objects; of these, page by page */
-  uint64_t far; /* and in other pages than those before; from the stack, of a part of them */
+  uint64_t noted; /* those that wait for their pages; of what two markers find each notes it */
+  uint64_t far;   /* found in other pages than those before; from the stack, of a part of them */
 };
 
 /* Reserves the mark stack. False: out of memory. */

@@ -26,11 +26,14 @@ enum {
   FLAGS_A_VISIT = 256, /* to look through so many costs as much as a visit */
 };
 
+/* All that are in use reach as far. */
 bool marker_commit_found(unsigned tables, size_t top) {
+  if (tables < marking.tables) tables = marking.tables;
+  top = size_max(marking.top, top);
   for (unsigned i = 0; i < tables; i++)
     if (!heap_commit_found(i, top, &marking.found[i])) return false;
-  marking.tables = tables > marking.tables ? tables : marking.tables;
-  marking.top = size_max(marking.top, top);
+  marking.tables = tables;
+  marking.top = top;
   return true;
 }
 
@@ -100,6 +103,7 @@ void marker_settle_by_pages(struct marker *w, size_t count) {
       settle(w, c);
     } else if (!(atomic_get(c.word) & c.bit)) {
       wait_for_page(w, c);
+      w->order.noted++;
       w->order.on = true;
     }
   }
@@ -197,5 +201,5 @@ bool marker_next_taken(struct marker *w) {
    pointers .53 of them are far from those before, by pages .23 to .32, in half the time.) */
 bool mark_scattered(const struct mark_counts *counts) {
   if (!counts->by_pages) return counts->far > counts->small / NOTED / 2;
-  return counts->far > counts->small / 8 && counts->taken > counts->small / 2;
+  return counts->far > counts->noted / 8 && counts->taken > counts->small / 2;
 }

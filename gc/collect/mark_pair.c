@@ -5,15 +5,19 @@
    twice, which does no harm: it is counted once in the end, when what the second has marked goes to
    the bitmap of marks. (A locked operation for each object was a quarter of the time of two
    markers.) */
+#include "base/option.h"
 #include "collect/marker.h"
 #include "heap/page_heap.h"
 
+/* Not where nearly all is marked beforehand, nor where most of the heap is free: page faults would
+   cost more than is saved. */
 void marker_pair_prepare(void) {
   size_t top = atomic_get_acquire(&heap.top);
-  if (page_heap_used() >= top / 2 && marker_commit_found(1, top)) marker_populate_found(top);
+  if (options_keep_unfreed() || page_heap_used() < top / 2) return;
+  if (marker_commit_found(1, top)) marker_populate_found(top);
 }
 
-bool marker_pair_begin(size_t top) { return marker_commit_found(1, top); }
+bool marker_pair_begin(size_t top) { return marking.tables && marker_commit_found(1, top); }
 
 void marker_pair_join(struct marker *w) {
   uint64_t(*second)[PAGE_WORDS] = marking.found[0].cells;

@@ -53,6 +53,7 @@ struct order {
   uint64_t all_taken, all_visits; /* since a round was twice as good as those before */
   uint64_t visits, rounds;        /* of pages; through the flags */
   uint64_t taken_before;          /* in earlier rounds */
+  uint64_t noted;                 /* objects; some by others, too */
 };
 
 /* One of those who mark: the collecting thread is the first, helpers are the others. */
@@ -65,7 +66,8 @@ struct marker {
   object objects[RING];  /* that are being fetched */
   uint32_t object_head, object_tail;
   uint64_t reached[CLASS_COUNT]; /* live objects of each class */
-  /* Where what is found of a class is noted: heap.marked, or order.found.cells. */
+  /* Where what is found of a class is noted: heap.marked, or one of the tables of what was found.
+   */
   uint64_t (*marks[CLASSES])[PAGE_WORDS];
   ptrdiff_t other;           /* of a pair: so many words from a word of those is the other's */
   struct mark_counts counts; /* but for objects, and for bytes in cells */
@@ -184,7 +186,7 @@ HIDDEN void marker_populate_found(size_t top);
 
 /* Has the memory ready, most likely, that two need who mark as a pair. */
 HIDDEN void marker_pair_prepare(void);
-/* For the heap's first pages. False: no memory. */
+/* For the heap's first pages. False: no memory, or none is ready. */
 HIDDEN bool marker_pair_begin(size_t top);
 /* One marker's part of it. */
 HIDDEN void marker_pair_join(struct marker *w);

@@ -137,7 +137,7 @@ HIDDEN void heap_undo(void);
 HIDDEN bool heap_commit(size_t pages);
 /* Where the mark stack lies and how large it may grow; still inaccessible. */
 HIDDEN void *heap_mark_stack(size_t *size);
-/* For marking page by page: a bit for each cell, as in `marked`, and a flag for each page. */
+/* For those who mark: a bit for each cell, as in `marked`, and a flag for each page. */
 struct heap_found {
   uint64_t (*cells)[PAGE_WORDS];
   uint8_t *flags;

@@ -12,6 +12,7 @@ static struct mark_counts mark_live_by(unsigned markers, unsigned stride, const 
   struct mark_words words = {.stride = stride};
   sweep_cancel();
   mark_prepare(markers);
+  mark_by_pages(false);
   mark_begin(&words, NULL);
   mark_live();
   mark_range((uintptr_t)&root, (uintptr_t)(&root + 1));
@@ -21,14 +22,15 @@ static struct mark_counts mark_live_by(unsigned markers, unsigned stride, const 
   return counts;
 }
 
-/* The same by one thread and with helpers, at strides of 8, 4 and 2. */
+/* The same by one thread, by two and by more, at strides of 8, 4 and 2. */
 static struct mark_counts mark_living(const void *root) {
   struct mark_counts first = mark_live_by(1, 8, root);
   size_t all = heap.top * sizeof *heap.marked;
   uint64_t *marked = malloc(all);
   memcpy(marked, bitmaps(), all);
-  for (unsigned i = 0; i < 5; i++) {
-    struct mark_counts counts = mark_live_by(i % 2 ? 1 : MARKERS, 8 >> i / 2, root);
+  static const unsigned markers[] = {MARKERS, 2, 1};
+  for (unsigned i = 0; i < 9; i++) {
+    struct mark_counts counts = mark_live_by(markers[i % 3], 8 >> i / 3, root);
     cr_assert_eq(counts.objects, first.objects);
     cr_assert_eq(counts.bytes, first.bytes);
     cr_assert_eq(memcmp(marked, bitmaps(), all), 0, "other objects are marked");

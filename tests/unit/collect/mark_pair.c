@@ -3,6 +3,7 @@
 #include "collect/marker.h"
 #include "tests/unit/collect/marking.h"
 
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 TestSuite(mark_pair, .init = start_marking, .timeout = 60);
@@ -86,20 +87,28 @@ Test(mark_pair, both_at_the_same_objects) {
   cr_expect_gt(by_second, 30 * COUNT / 20, "the work is shared: %zu", by_second);
 }
 
+/* Hubs that can be given away, and lead to more than there is room for. */
 Test(mark_pair, what_the_second_could_not_keep_is_found_anew) {
-  enum { WIDTH = 30000 };
-  void ***hub = make(WIDTH * 8);
-  for (int i = 0; i < WIDTH; i++) hub[i] = make_list(3, 40, 0);
-  for (size_t limit = 64; limit < 100; limit += 5) { /* a gift must fit */
-    mark_limit_stack(limit);
-    struct mark_counts counts = mark_by(2, false, &plain, &hub, sizeof hub);
-    cr_assert(marking.pair);
-    cr_assert_eq(counts.objects, 1 + 3 * WIDTH, "%zu with room for %zu", (size_t)counts.objects,
-                 limit);
+  enum { HUBS = 60, WIDTH = 600, LENGTH = 3 };
+  void ***hubs[HUBS];
+  for (int hub = 0; hub < HUBS; hub++) {
+    hubs[hub] = make(WIDTH * sizeof *hubs[hub]);
+    for (int i = 0; i < WIDTH; i++) hubs[hub][i] = make_list(LENGTH, 40, 0);
   }
+  uint64_t overflows = 0;
+  for (size_t limit = 64; limit < 100; limit++) { /* a gift must fit */
+    mark_limit_stack(limit);
+    struct mark_counts counts = mark_by(2, false, &plain, hubs, sizeof hubs);
+    cr_assert(marking.pair);
+    cr_assert_eq(counts.objects, HUBS + HUBS * WIDTH * LENGTH, "%zu with room for %zu",
+                 (size_t)counts.objects, limit);
+    overflows += markers[1].counts.overflows;
+  }
+  cr_expect_gt(overflows, 1000);
 }
 
-Test(mark_pair, without_memory_for_it_they_mark_all_the_same) {
+/* The first alone, then: a second would need a stack. */
+Test(mark_pair, without_memory_for_it_all_is_marked) {
   void **list = make_list(1000, 40, 0);
   cr_assert_eq(mark_by(1, false, &plain, &list, sizeof list).objects, 1000);
   struct rlimit none = {KERNEL_PAGE, RLIM_INFINITY}; /* to the kernel 0 is none */
@@ -112,6 +121,54 @@ Test(mark_pair, without_memory_for_it_they_mark_all_the_same) {
   mark_range((uintptr_t)&list, (uintptr_t)(&list + 1));
   cr_assert(mark_drain());
   cr_expect_eq(mark_end().objects, 1000);
+}
+
+Test(mark_pair, where_most_of_the_heap_is_free_there_is_none) {
+  void **list = make_list(1000, 40, 0);
+  release(allocate(256 * MIB, NULL));
+  cr_expect_eq(mark_by(2, false, &plain, &list, sizeof list).objects, 1000);
+  cr_expect_not(marking.pair);
+}
+
+/* A marking of which nothing comes leaves nothing for the next. */
+Test(mark_pair, what_was_given_up_is_forgotten) {
+  enum { COUNT = 20000 };
+  void ***objects = make(COUNT * sizeof *objects), **list = make_list(1000, 40, 0);
+  for (size_t i = 0; i < COUNT; i++) objects[i] = make_list(3, 40, 0);
+  for (int i = 0; i < 20; i++) {
+    sweep_cancel();
+    begin();
+    mark_range((uintptr_t)&objects, (uintptr_t)(&objects + 1));
+    mark_end();
+    cr_assert_eq(mark_by(2, false, &plain, &list, sizeof list).objects, 1000);
+    cr_assert(!is_marked(objects[i]));
+  }
+}
+
+static void **grow_list(void **list, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    void **object = make(40);
+    *object = list;
+    list = object;
+  }
+  return list;
+}
+
+/* What was made ready was for marking by pages, of a smaller heap; and locked memory cannot be
+   given back. */
+Test(mark_pair, tables_made_ready_for_another_order) {
+  void **list = grow_list(NULL, 200000);
+  if (mlockall(MCL_CURRENT)) cr_skip_test("no mlockall");
+  mark_prepare(2);
+  mark_by_pages(true);
+  list = grow_list(list, 200000);
+  struct mark_words demangling = {.stride = 8, .demangle = true};
+  mark_begin(&demangling, NULL);
+  cr_expect(marking.pair);
+  mark_range((uintptr_t)&list, (uintptr_t)(&list + 1));
+  cr_assert(mark_drain());
+  cr_expect_eq(mark_end().objects, 400000);
+  mark_release();
 }
 
 static size_t table_resident(void) {

@@ -86,3 +86,20 @@ Test(mark_words, words_that_lead_to_no_object_take_no_place_of_others) {
   for (size_t i = 0; i < COUNT; i++) table[i] = i % 7 ? (void *)nothing[i % 4] : make(16);
   cr_expect_eq(mark_from(&table, sizeof table, 8).objects, 1 + (COUNT + 6) / 7);
 }
+
+/* Each four bytes that may end a word do, in objects of two lines. */
+Test(mark_words, as_many_words_as_there_can_be) {
+  enum { COUNT = 200, FOURS = 32 };
+  void *child = make(40);
+  uint32_t **objects = make(COUNT * sizeof *objects), upper = (uint32_t)((uintptr_t)child >> 32);
+  for (size_t i = 0; i < COUNT; i++) {
+    objects[i] = make(FOURS * sizeof upper - 8); /* a byte more is asked for */
+    for (int four = 0; four < FOURS - 2; four++) objects[i][four] = upper;
+    memcpy(&objects[i][i % (FOURS - 3)], &child, sizeof child);
+  }
+  for (unsigned stride = 4; stride <= 8; stride += 4) {
+    mark_from(&objects, sizeof objects, stride);
+    cr_expect(is_marked(child));
+    for (size_t i = 0; i < COUNT; i++) cr_assert(is_marked(objects[i]));
+  }
+}
