@@ -148,10 +148,12 @@ static COLD struct page *take_anywhere(size_t pages) {
   return leave_ahead(run, ahead);
 }
 
-/* The one that fits best. */
-static struct page *take_best(size_t pages) {
+/* The one that fits best. `clean`: so many pages of it are likely to hold nothing, where the run
+   knows only how many of its own do not. */
+static struct page *take_best(size_t pages, size_t *clean) {
   struct page *run = free_runs_find(pages);
   if (!run) return grow(pages);
+  *clean -= run->dirty * (uint64_t)pages / run->run;
   free_runs_remove(run);
   free_runs_split(run, pages);
   return run;
@@ -160,11 +162,12 @@ static struct page *take_best(size_t pages) {
 /* A run in no list, of which so many pages are to be used and the rest are spare. `dirty` tells
    whether its memory may hold old contents. */
 static struct page *take(size_t pages, size_t spare) {
+  size_t clean = pages + spare;
   struct page *run = UNLIKELY(options.random) ? take_anywhere(pages + spare) : NULL;
-  if (!run) run = take_best(pages + spare);
+  if (!run) run = take_best(pages + spare, &clean);
   if (!run) return NULL;
   note_low();
-  if (UNLIKELY(state.purged)) note_wanted(pages + spare - run->dirty);
+  if (UNLIKELY(state.purged)) note_wanted(clean);
   count_used(pages);
   state.spare += spare;
   return run;

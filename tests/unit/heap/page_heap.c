@@ -296,20 +296,32 @@ Test(page_heap, free_memory_beyond_what_is_used_goes_back_by_itself) {
   page_heap_release_large(kept);
 }
 
-/* Fills and empties the heap but for one object; how often memory went back. */
-static unsigned rounds_of_a_peak(unsigned rounds) {
-  struct page *page[20];
+/* Fills and empties the heap but for one object, with objects of so many pages; how often memory
+   went back. */
+static unsigned rounds_of(unsigned rounds, size_t pages, int count) {
+  struct page *page[100];
   unsigned given_back = 0;
   bool zero;
   for (unsigned round = 0; round < rounds; round++) {
-    for (int i = 0; i < 20; i++) page[i] = unit_large(50, GRANULE, &zero);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < count; i++) page[i] = unit_large(pages, GRANULE, &zero);
+    for (int i = 0; i < count; i++) {
       size_t before = page_heap_counts.dirty_free;
       page_heap_release_large(page[i]);
       given_back += page_heap_counts.dirty_free < before;
     }
   }
   return given_back;
+}
+static unsigned rounds_of_a_peak(unsigned rounds) { return rounds_of(rounds, 50, 20); }
+
+/* Page by page, out of runs that are partly dirty. */
+Test(page_heap, single_pages_that_are_wanted_again_each_time_stay) {
+  bool zero;
+  unit_large(40, GRANULE, &zero);
+  cr_expect(rounds_of(1, 1, 100) > 0);
+  rounds_of(5, 1, 100);
+  cr_expect_eq(rounds_of(5, 1, 100), 0);
+  cr_expect(page_heap_counts.used + page_heap_counts.dirty_free <= page_heap_counts.peak);
 }
 
 Test(page_heap, memory_that_is_wanted_again_each_time_stays) {
