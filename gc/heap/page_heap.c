@@ -15,6 +15,7 @@ enum {
   BULK = 64,           /* pages of a block that makes no other pages go */
   LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
   DIRTY_PART = 8,      /* ... so large a part of what is */
+  LEAST_REFILLED = 64, /* kernel pages, below which nothing follows from it */
   EXPECTED_SLACK = 16, /* collections begin so large a part later than planned */
 
   /* Spare pages of objects that grow, mostly address space that is never touched: */
@@ -39,6 +40,8 @@ static struct {
   uint64_t decay_at;  /* when decay next looks */
   size_t dirty_low;   /* the fewest dirty pages seen in this period */
   size_t purged;      /* pages over the limit that were given back in it and not yet taken again */
+  size_t opened;      /* kernel pages given back out of pages in use, of late, ... */
+  size_t refilled;    /* ... and of such ones those wanted again */
   size_t allowance;   /* dirty pages that may stay because such pages were soon taken again */
   size_t most;        /* the most pages that memory ever stood behind */
   size_t expected;    /* pages that are likely to be in use before the next collection */
@@ -270,8 +273,14 @@ void page_heap_release_span(struct page *page) {
 void page_heap_note_holes(struct page *page, size_t holes) {
   lock_acquire(&state.lock);
   counts.holes += holes - page->purged;
+  if (holes > page->purged) atomic_set(&state.opened, state.opened + holes - page->purged);
   page->purged = (uint8_t)holes;
   lock_release(&state.lock);
+}
+
+bool page_heap_holes_pay(void) {
+  size_t refilled = atomic_get(&state.refilled), opened = atomic_get(&state.opened);
+  return refilled < LEAST_REFILLED || refilled < opened - opened / 4;
 }
 
 void page_heap_fill_holes(struct page *page) {
@@ -279,6 +288,7 @@ void page_heap_fill_holes(struct page *page) {
   if (!page->purged) return;
   lock_acquire(&state.lock);
   counts.holes -= page->purged;
+  atomic_set(&state.refilled, state.refilled + page->purged);
   page->purged = 0;
   note_growth(0);
   lock_release(&state.lock);
@@ -524,6 +534,8 @@ void page_heap_decay(uint64_t now) {
   state.dirty_low = counts.dirty_free;
   state.purged = 0;
   state.allowance /= 2;
+  atomic_set(&state.opened, state.opened / 2);
+  atomic_set(&state.refilled, state.refilled / 2);
   state.refused = false;
   atomic_set(&state.decay_at, now + decay_period);
   lock_release(&state.lock);

@@ -37,7 +37,7 @@ void mutator_init(void) {
 
 static struct page *fresh_page(struct mutator *mutator, unsigned class) {
   if (++mutator->spans_taken >= TRIM_EVERY && mutator->spans_taken >= mutator->looked / TRIM_LOOKS)
-    mutator_trim(mutator);
+    pages_trim_at_work(mutator);
   struct page *page = orphans_take_page(mutator, class);
   if (page) {
     page->scan = page->skip = 0;

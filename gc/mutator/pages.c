@@ -194,7 +194,8 @@ bool pages_trim_find(struct mutator *mutator, struct page_walk *walk) {
   page_sweep_if_due(page);
   unsigned free = page_free_cells(page);
   bool sparse = is_sparse(page, free);
-  bool holes = sparse && !atomic_get(&mutator_keeps_holes) && has_new_holes(page, free);
+  bool holes =
+      sparse && !walk->holes_stay && !atomic_get(&mutator_keeps_holes) && has_new_holes(page, free);
   if (free == page->cells || holes) walk->found = page;
   if (!walk->found && !(walk->queued && sparse)) {
     walk->last = page;
@@ -228,13 +229,15 @@ void pages_trim_keep(struct mutator *mutator, struct page_walk *walk, struct pag
   }
 }
 
-void mutator_trim(struct mutator *mutator) {
+/* At work, where what is given back is taken again at once, as in a queue that fills and empties
+   pages in turn, free parts of pages stay until someone asks for them. */
+static void trim(struct mutator *mutator, bool holes_stay) {
   pages_begin();
   atomic_set(&mutator->trim_due, 0);
   mutator->spans_taken = mutator->looked = 0;
   pages_drain_returned(mutator);
   for (uint64_t set = mutator->used; set;) {
-    struct page_walk walk = {.class = next_class(&set)};
+    struct page_walk walk = {.class = next_class(&set), .holes_stay = holes_stay};
     if (!mutator->sparse[walk.class] && !mutator->queue[walk.class].head) continue;
     while (pages_trim_find(mutator, &walk)) {
       struct page *page = walk.found ? pages_trim_found(&walk) : NULL;
@@ -244,6 +247,12 @@ void mutator_trim(struct mutator *mutator) {
   large_release(mutator);
   mutator->unfilled = page_heap_unfilled();
   pages_end();
+}
+
+void mutator_trim(struct mutator *mutator) { trim(mutator, false); }
+
+void pages_trim_at_work(struct mutator *mutator) {
+  trim(mutator, !atomic_get(&mutator->trim_due) && !page_heap_holes_pay());
 }
 
 /* The free cells of a page, swept, if they can make up a kernel page; else 0. */
@@ -274,5 +283,5 @@ void pages_trim_if_due(struct mutator *mutator) {
   bool grown = now > then &&
                now - then >= size_max(atomic_get(&page_heap_counts.used) / TRIM_PART, TRIM_LEAST);
   if (grown) atomic_set(&mutator_pages_emptied, true);
-  if (grown || atomic_get(&mutator->trim_due)) mutator_trim(mutator);
+  if (grown || atomic_get(&mutator->trim_due)) pages_trim_at_work(mutator);
 }

@@ -16,6 +16,7 @@ HIDDEN void mutator_flush(void **cells, size_t count);
 struct page_walk {
   unsigned class;
   bool queued;        /* has come to the queue */
+  bool holes_stay;    /* only empty pages are looked for */
   struct page *last;  /* what was walked over last, NULL: all that is gone */
   struct page *found; /* a page that there is something to be given back of, in no list */
 };
@@ -29,8 +30,10 @@ HIDDEN struct page *pages_trim_found(struct page_walk *walk);
 HIDDEN void pages_trim_keep(struct mutator *mutator, struct page_walk *walk, struct page *page);
 /* Releases the mutator's empty pages and gives back free parts of nearly empty ones. */
 HIDDEN void mutator_trim(struct mutator *mutator);
-/* After that: gives back the kernel pages that lie wholly in free cells of all its other pages, for
-   a program that is about to do nothing for a while. */
+/* The same in between, by an owner who goes on. */
+HIDDEN void pages_trim_at_work(struct mutator *mutator);
+/* After mutator_trim: gives back the kernel pages that lie wholly in free cells of all its other
+   pages, for a program that is about to do nothing for a while. */
 HIDDEN void mutator_purge_holes(struct mutator *mutator);
 /* Empties all buffers of the mutator. */
 HIDDEN void mutator_flush_buffers(struct mutator *mutator);

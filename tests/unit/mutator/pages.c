@@ -232,6 +232,31 @@ Test(pages, trimming_leaves_free_parts_where_they_will_be_used_again) {
   expect_sound();
 }
 
+/* As where blocks come and go in turns: once it is seen that all is taken again. */
+Test(pages, free_parts_that_are_filled_again_each_time_stay_until_somebody_asks) {
+  struct mutator *mutator = mutator_adopt();
+  const unsigned class = size_class_of(1000);
+  const size_t count = leave_every_eighth(mutator, class);
+  pages_trim_at_work(mutator);
+  cr_expect_gt(page_heap_counts.holes, 0, "nothing is known yet");
+  for (int round = 0; round < 4; round++) {
+    for (size_t i = 0; i < count; i++)
+      if (i % 8) cr_assert(cells[i] = take(mutator, class));
+    for (size_t i = 0; i < count; i++)
+      if (i % 8) put(mutator, class, cells[i]);
+    mutator_flush_buffers(mutator);
+    pages_trim_at_work(mutator);
+  }
+  cr_expect_eq(page_heap_counts.holes, 0);
+  mutator->trim_due = 1;
+  pages_trim_at_work(mutator);
+  cr_expect_gt(page_heap_counts.holes, 0, "who asks gets them");
+  const uint64_t second = 1000000000;
+  for (unsigned i = 1; i < 20; i++) page_heap_decay(i * second);
+  cr_expect(page_heap_holes_pay(), "that is forgotten again");
+  expect_sound();
+}
+
 Test(pages, trimming_again_gives_back_what_has_become_free_since) {
   struct mutator *mutator = mutator_adopt();
   const unsigned class = size_class_of(1000);
