@@ -27,7 +27,6 @@ static bool make_ready(struct marker *marker) {
 bool mark_init(void) {
   size_t size;
   marking.stack = heap_mark_stack(&size);
-  for (unsigned class = 0; class < CLASSES; class ++) marking.marks[class] = heap.marked;
   return make_ready(&markers[0]);
 }
 
@@ -69,7 +68,7 @@ static void begin_marker(struct marker *w, const struct port_maps *maps) {
   w->waiting = w->asked = 0;
   w->object_head = w->object_tail = 0;
   w->failed = false;
-  memcpy(w->marks, marking.marks, sizeof w->marks);
+  for (unsigned class = 0; class < CLASSES; class ++) w->marks[class] = heap.marked;
   memset(&w->order, 0, sizeof w->order);
   w->other = 0;
   if (marking.by_pages) marker_order_join(w);

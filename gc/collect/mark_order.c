@@ -8,13 +8,13 @@
    fraction of them side by side. (Go's collector goes by pages too,
    https://go.dev/blog/greenteagc, in the order in which they were found.)
 
-   Two markers have a table and flags each, and so write to no line of the other's; more share
-   them. Who finds an object sets its bit first and the flag then, whether it is set or not; who
-   takes a page clears its flags first and looks at its bits then. So what is found too late for
-   one visit leads to another, with no order but that of stores. (To leave a flag that is set alone
-   would need more: the look at it may come before the bit is seen by others.) Two may visit a page
-   at once: each object goes to the one who marks it. Nobody goes idle before he has been all round
-   once and found no flag, so what he has flagged himself is done. */
+   Two markers have a table and flags each, so that what one finds is noted in no line that the
+   other writes; more share them. Who finds an object sets its bit first and the flag then, whether
+   it is set or not; who takes a page clears its flags first and looks at its bits then. So what is
+   found too late for one visit leads to another, with no order but that of stores. (To leave a flag
+   that is set alone would need more: the look at it may come before the bit is seen by others.) Two
+   may visit a page at once: each object goes to the one who marks it. Nobody goes idle before he
+   has been all round once and found no flag, so what he has flagged himself is done. */
 #include "collect/marker.h"
 
 #include "heap/page_heap.h"
@@ -136,7 +136,7 @@ static void visit(struct order *o, size_t page) {
   o->visits++;
 }
 
-/* The flags of eight pages, or of one. */
+/* Those of eight pages from this one on, in all tables; the number is a multiple of eight. */
 static inline uint64_t eight_flags(size_t page) {
   uint64_t flags = 0;
   for (unsigned i = 0; i < marking.tables; i++)

@@ -81,12 +81,13 @@ static NOINLINE void scan_slowly(struct marker *w, uintptr_t begin, uintptr_t la
 }
 
 /* Where all live objects are marked before, nearly every word leads to what is: looked at here, it
-   need not wait in the ring. */
+   need not wait for a batch. */
 static inline void consider_unmarked(struct marker *w, uintptr_t at, uint32_t hits) {
   for (; hits; hits &= hits - 1) {
     uintptr_t word = word_of_hit(at, hits);
-    struct place found;
-    if (locate(word, marking.marks, &found) && UNLIKELY(!(atomic_get(found.word) >> found.bit & 1)))
+    struct place place;
+    if (locate(word, &place) &&
+        UNLIKELY(!(atomic_get(word_of_place(heap.marked, place)) & bit_of_place(place))))
       consider(w, word);
   }
 }

@@ -40,10 +40,11 @@ static inline void locate_all(struct marker *w) {
   size_t asked = 0;
   for (size_t i = 0; i < w->waiting; i++) {
     struct place place;
-    if (!locate(w->words[i], w->marks, &place)) continue;
-    __builtin_prefetch(place.word, 1);
-    if (w->other) __builtin_prefetch(place.word + w->other);
-    w->candidates[asked++] = (struct candidate){place.word, 1ull << place.bit, place.object};
+    if (!locate(w->words[i], &place)) continue;
+    uint64_t *word = word_of_place(w->marks[object_class(place.object)], place);
+    __builtin_prefetch(word, 1);
+    if (w->other) __builtin_prefetch(word + w->other);
+    w->candidates[asked++] = (struct candidate){word, bit_of_place(place), place.object};
   }
   w->asked = asked;
   w->waiting = 0;
@@ -58,8 +59,9 @@ void marker_consider(struct marker *w) {
 static inline bool follow(struct marker *w, object *next) {
   struct place place;
   w->waiting = 0;
-  if (!locate(w->words[0], w->marks, &place) || !mark(w, place.word, 1ull << place.bit))
-    return false;
+  if (!locate(w->words[0], &place)) return false;
+  uint64_t *word = word_of_place(w->marks[object_class(place.object)], place);
+  if (!mark(w, word, bit_of_place(place))) return false;
   *next = place.object;
   return true;
 }

@@ -60,10 +60,11 @@ struct order {
 struct marker {
   object *stack; /* in use from bottom to depth; what is given away goes from the bottom */
   size_t bottom, depth, committed, limit;
-  uintptr_t words[WORDS]; /* that may point into the heap: so many wait */
-  struct candidate candidates[WORDS];
-  size_t waiting, asked; /* candidates, whose mark words are being fetched */
-  object objects[RING];  /* that are being fetched */
+  uintptr_t words[WORDS];             /* that may point into the heap ... */
+  size_t waiting;                     /* ... so many */
+  struct candidate candidates[WORDS]; /* whose mark words are being fetched ... */
+  size_t asked;                       /* ... so many */
+  object objects[RING];               /* that are being fetched */
   uint32_t object_head, object_tail;
   uint64_t reached[CLASS_COUNT]; /* live objects of each class */
   /* Where what is found of a class is noted: heap.marked, or one of the tables of what was found.
@@ -100,12 +101,11 @@ struct shape {
 /* What a marking is about; helpers only read it, but for `overflow`. */
 struct marking {
   struct shape shapes[CLASSES];
-  uint64_t (*marks[CLASSES])[PAGE_WORDS]; /* heap.marked, for each */
-  uintptr_t first, span;                  /* the heap in use: addresses from first, span bytes */
-  struct port_halves halves;              /* the same as a filter */
-  unsigned stride;         /* of the plain loop; 0: a word may mean more than it says */
-  unsigned parts;          /* of the reserved mark stack: so many markers may have one */
-  unsigned ready, helpers; /* helpers: that may be started; that are at work */
+  uintptr_t first, span;     /* the heap in use: addresses from first, span bytes */
+  struct port_halves halves; /* the same as a filter */
+  unsigned stride;           /* of the plain loop; 0: a word may mean more than it says */
+  unsigned parts;            /* of the reserved mark stack: so many markers may have one */
+  unsigned ready, helpers;   /* helpers: that may be started; that are at work */
   object *stack;
   size_t part; /* objects in each part of the stack */
   size_t test_limit;
@@ -240,14 +240,12 @@ HIDDEN void marker_settle_by_pages(struct marker *w, size_t count);
 /* Where a word points to. Apart, so that who asks only for the mark pays for no more. */
 struct place {
   object object;
-  uint64_t *word; /* of a bitmap */
-  unsigned bit;   /* there */
+  uint32_t index; /* of its cell in ... */
+  size_t page;    /* ... the span or run that begins there */
 };
 
-/* Finds the cell that a word points into, and its place in one of the bitmaps of its class. False:
-   it points into none. */
-static inline __attribute__((always_inline)) bool
-locate(uintptr_t word, uint64_t (*const *bitmaps)[PAGE_WORDS], struct place *found) {
+/* Finds the cell that a word points into. False: into none. */
+static inline __attribute__((always_inline)) bool locate(uintptr_t word, struct place *found) {
   uintptr_t offset = word - heap.base;
   if (LIKELY(offset - FIRST_OFFSET >= marking.span)) return false;
   uint32_t entry = heap.page_first[offset >> HEAP_PAGE_SHIFT];
@@ -258,9 +256,13 @@ locate(uintptr_t word, uint64_t (*const *bitmaps)[PAGE_WORDS], struct place *fou
   if (index >= c->cells) return false;
   object granule = first * PAGE_GRANULES + index * (uint64_t)c->granules;
   if (WITHOUT(interior) && offset != granule << GRANULE_SHIFT) return false;
-  *found = (struct place){granule << 8 | class, &bitmaps[class][first][index / 64], index % 64};
+  *found = (struct place){granule << 8 | class, index, first};
   return true;
 }
+static inline uint64_t *word_of_place(uint64_t (*bitmap)[PAGE_WORDS], struct place place) {
+  return &bitmap[place.page][place.index / 64];
+}
+static inline uint64_t bit_of_place(struct place place) { return 1ull << place.index % 64; }
 
 /* Sees to the words that wait, see mark_words.c; their objects follow with the next ones. */
 HIDDEN void marker_consider(struct marker *w);

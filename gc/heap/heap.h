@@ -18,7 +18,7 @@
                pause and the sweep of the page, dead; zero otherwise.
 
    Who writes what: state bytes by the thread that owns the object; `allocated` by atomic
-   operations from any thread; `marked` by the collector only (atomically when several mark);
+   operations from any thread; `marked` by the collector only (atomically when several write it);
    descriptors by the page heap's lock holder, except the fields marked otherwise. */
 #ifndef RECLAIM_HEAP_H
 #define RECLAIM_HEAP_H
