@@ -15,7 +15,8 @@ enum {
   BULK = 64,           /* pages of a block that makes no other pages go */
   LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
   DIRTY_PART = 8,      /* ... so large a part of what is */
-  LEAST_REFILLED = 64, /* kernel pages, below which nothing follows from it */
+  LEAST_REFILLED = 64, /* kernel pages wanted again: fewer of them say nothing */
+  REFILLED_PART = 4,   /* what is given back pays where so large a part of it, or more, is not */
   EXPECTED_SLACK = 16, /* collections begin so large a part later than planned */
 
   /* Spare pages of objects that grow, mostly address space that is never touched: */
@@ -84,6 +85,13 @@ static void note_wanted(size_t pages) {
   state.allowance = size_min(state.allowance + 2 * again, state.most);
 }
 
+/* The first pages of a run that is in no list are to be used. A run knows how many of its pages are
+   dirty, not which; here that is an estimate, while what a split says of a part is never too few:
+   one dirty page makes each of them look so. */
+static void note_use(const struct page *run, size_t pages) {
+  if (UNLIKELY(state.purged)) note_wanted(pages - run->dirty * (uint64_t)pages / run->run);
+}
+
 static size_t purge_to(size_t keep) {
   size_t purged = free_runs_purge(keep);
   note_low();
@@ -147,17 +155,17 @@ static COLD struct page *take_anywhere(size_t pages) {
   if (run) free_runs_remove(run);
   else if (!(run = grow(wish))) return NULL;
   size_t ahead = random_below(size_min(run->run - pages, PLACES - 1) + 1);
+  note_use(run, pages);
   free_runs_split(run, ahead + pages);
   return leave_ahead(run, ahead);
 }
 
-/* The one that fits best. `clean`: so many pages of it are likely to hold nothing, where the run
-   knows only how many of its own do not. */
-static struct page *take_best(size_t pages, size_t *clean) {
+/* The one that fits best. */
+static struct page *take_best(size_t pages) {
   struct page *run = free_runs_find(pages);
-  if (!run) return grow(pages);
-  *clean -= run->dirty * (uint64_t)pages / run->run;
-  free_runs_remove(run);
+  if (run) free_runs_remove(run);
+  else if (!(run = grow(pages))) return NULL;
+  note_use(run, pages);
   free_runs_split(run, pages);
   return run;
 }
@@ -165,12 +173,10 @@ static struct page *take_best(size_t pages, size_t *clean) {
 /* A run in no list, of which so many pages are to be used and the rest are spare. `dirty` tells
    whether its memory may hold old contents. */
 static struct page *take(size_t pages, size_t spare) {
-  size_t clean = pages + spare;
   struct page *run = UNLIKELY(options.random) ? take_anywhere(pages + spare) : NULL;
-  if (!run) run = take_best(pages + spare, &clean);
+  if (!run) run = take_best(pages + spare);
   if (!run) return NULL;
   note_low();
-  if (UNLIKELY(state.purged)) note_wanted(clean);
   count_used(pages);
   state.spare += spare;
   return run;
@@ -280,7 +286,7 @@ void page_heap_note_holes(struct page *page, size_t holes) {
 
 bool page_heap_holes_pay(void) {
   size_t refilled = atomic_get(&state.refilled), opened = atomic_get(&state.opened);
-  return refilled < LEAST_REFILLED || refilled < opened - opened / 4;
+  return refilled < LEAST_REFILLED || refilled < opened - opened / REFILLED_PART;
 }
 
 void page_heap_fill_holes(struct page *page) {
@@ -464,9 +470,9 @@ static bool extend_large(struct page *page, size_t pages) {
   struct page *behind = &heap.pages[end];
   if (end < heap.top && behind->free && behind->run >= more) {
     free_runs_remove(behind);
+    note_use(behind, more);
     free_runs_split(behind, more);
     wipe_for_large(behind, more);
-    if (UNLIKELY(state.purged)) note_wanted(more - behind->dirty);
   } else if (end == heap.top && more <= heap.page_limit - heap.top &&
              heap_commit(heap.top + more)) {
     atomic_set_release(&heap.top, heap.top + more);

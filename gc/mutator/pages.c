@@ -229,8 +229,6 @@ void pages_trim_keep(struct mutator *mutator, struct page_walk *walk, struct pag
   }
 }
 
-/* At work, where what is given back is taken again at once, as in a queue that fills and empties
-   pages in turn, free parts of pages stay until someone asks for them. */
 static void trim(struct mutator *mutator, bool holes_stay) {
   pages_begin();
   atomic_set(&mutator->trim_due, 0);
@@ -251,6 +249,8 @@ static void trim(struct mutator *mutator, bool holes_stay) {
 
 void mutator_trim(struct mutator *mutator) { trim(mutator, false); }
 
+/* Where what is given back is taken again at once, since blocks come and go in turns, free parts of
+   pages stay until someone asks for them. */
 void pages_trim_at_work(struct mutator *mutator) {
   trim(mutator, !atomic_get(&mutator->trim_due) && !page_heap_holes_pay());
 }

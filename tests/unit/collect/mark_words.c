@@ -36,14 +36,18 @@ Test(mark_words, however_many_of_an_objects_words_are_pointers) {
   }
 }
 
-/* No more words than a batch, or less than one after it, and what they lead to. */
+/* As many words as a batch has, fewer, and some more, and each leads to a further object. */
 Test(mark_words, batches_that_are_not_full) {
   enum { MOST = 2 * WORDS };
   void **objects[MOST];
-  for (size_t i = 0; i < MOST; i++) objects[i] = make(32);
-  for (size_t i = 0; i + 1 < MOST; i++) objects[i][1] = objects[i + 1];
-  for (size_t count = 1; count < MOST; count++)
-    cr_assert_eq(mark_from(&objects[MOST - count], sizeof objects[0], 8).objects, count);
+  for (size_t i = 0; i < MOST; i++) {
+    objects[i] = make(32);
+    objects[i][1] = make(48);
+  }
+  for (size_t count = 1; count <= MOST; count++) {
+    cr_assert_eq(mark_from(objects, count * sizeof objects[0], 8).objects, 2 * count);
+    cr_assert(is_marked(objects[count - 1][1]));
+  }
 }
 
 Test(mark_words, many_words_of_a_batch_lead_to_one_object) {
