@@ -27,6 +27,6 @@ struct gate_state gate_enter(void *ucontext) {
 }
 
 void gate_leave(struct gate_state state) {
-  if (self.thread) self.thread->alternate_stack = state.alternate_stack;
+  if (self.thread) thread_set_alternate_stack(self.thread, state.alternate_stack);
   if (self.thread && self.level != state.level) thread_leave_level(state.mutator, state.level);
 }

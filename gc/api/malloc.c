@@ -156,6 +156,12 @@ static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_
   return (state & STATE_LIVE) && !(state & STATE_DROPPED);
 }
 
+/* Is it a signal stack that the kernel still has? Then a stop may come to run there. */
+static bool is_signal_stack(const struct cell *cell) {
+  return UNLIKELY(atomic_get(cell->state) & STATE_PINNED) && options.collect &&
+         !permit_forbidden() && thread_alternate_stack_in(cell->address, cell->page->size);
+}
+
 static void give_up(void *pointer, const char *by, uintptr_t caller) {
   struct cell cell;
   if (!is_in_use(pointer, &cell, by, caller)) {
@@ -163,12 +169,17 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
     return;
   }
   if (UNLIKELY(options.drop_free) && drop(&cell)) return;
+  bool in_use = is_signal_stack(&cell);
   if (UNLIKELY(heap.pads != NULL)) {
     canaries_check(&cell, by);
-    if (options.free_policy == FREE_TRUST) canary_wipe(cell.address, cell.page->size);
+    if (options.free_policy == FREE_TRUST && !in_use) canary_wipe(cell.address, cell.page->size);
   }
   if (options.free_policy == FREE_IGNORE) {
     pin_end(&cell);
+    return;
+  }
+  if (in_use) {
+    if (!quarantine_in_use(&cell)) bad_pointer(by, pointer);
     return;
   }
   if (options.free_policy == FREE_QUARANTINE) {
@@ -255,7 +266,7 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   bool by_pages =
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
-      options.free_policy == FREE_TRUST &&
+      options.free_policy == FREE_TRUST && !(atomic_get(cell->state) & STATE_PINNED) &&
       ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
   if (UNLIKELY(heap.pads != NULL) && by_pages) canary_wipe(cell->address, cell->page->size);
   enum port_move moved =

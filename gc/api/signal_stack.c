@@ -1,4 +1,4 @@
-/* signal_stack.c: sigaltstack, for two reasons.
+/* signal_stack.c: sigaltstack, for three reasons.
 
    The kernel often has the only pointer to an alternate stack. A stopped thread's signal frame
    shows that pointer; a parked thread has none, and is judged by its record. The record starts with
@@ -10,6 +10,9 @@
    in use) while programs keep to the 2048 bytes of the old MINSIGSTKSZ: while a thread has such a
    stack no cycle stops anybody. Sizes up to the largest frame of this machine are remembered, and
    judged anew by each cycle (world.c), since a process may ask for AMX at any time.
+
+   A program may free such a stack while the kernel still has it. No signal of its own may ever come,
+   but a stop does: the block is nobody else's until a mark finds that no thread has it any more.
 
    A stack is made small only while no cycle runs, so that none has judged too early. */
 #include <errno.h>
@@ -38,7 +41,7 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
   int result = NEXT(sigaltstack)(stack, old), error = errno;
   if (result == 0) {
     thread_set_signal_stack(size);
-    if (self.thread) self.thread->alternate_stack = port_alternate_stack();
+    if (self.thread) thread_set_alternate_stack(self.thread, port_alternate_stack());
   }
   if (announced) process_retract();
   errno = error;

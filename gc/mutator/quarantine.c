@@ -18,12 +18,17 @@ static bool is_emptied_by_free(const struct page *page) {
   return page->class == CLASS_LARGE && (page->size >= LEAST_EMPTIED || UNLIKELY(closes()));
 }
 
-bool quarantine(const struct cell *cell) {
+bool quarantine_in_use(const struct cell *cell) {
   uint8_t *state = cell->state, old = atomic_get(state);
   do {
     if (!(old & STATE_LIVE)) return false;
   } while (!__atomic_compare_exchange_n(state, &old, STATE_QUARANTINED, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_RELAXED));
+  return true;
+}
+
+bool quarantine(const struct cell *cell) {
+  if (!quarantine_in_use(cell)) return false;
   if (is_emptied_by_free(cell->page)) {
     if (UNLIKELY(heap.pads != NULL)) canary_forget(cell->address, cell->page->size);
     page_heap_empty_large(cell->page);

@@ -13,6 +13,8 @@
 
 /* Of a live object, large or not, whatever else is known of it. False: it is none (any more). */
 HIDDEN bool quarantine(const struct cell *cell);
+/* The same whatever the policy is; its memory stays, too, since somebody may be at work there. */
+HIDDEN bool quarantine_in_use(const struct cell *cell);
 
 /* Bytes that were quarantined, since the start; what threads that have not ended have counted for
    themselves and not told yet is missing, less than QUARANTINE_TOLD each. */

@@ -2,7 +2,9 @@
 #include "mutator/thread.h"
 
 #include "base/lock.h"
+#include "base/remedy.h"
 #include "mutator/orphans.h"
+#include "mutator/pin.h"
 #include "mutator/quarantine.h"
 #include "ports/port.h"
 
@@ -60,7 +62,7 @@ static struct thread *attach(enum kind kind) {
     thread->interrupted[i] = 0;
   }
   thread->levels[0] = mutator;
-  thread->alternate_stack = kind == BEGINS ? 0 : port_alternate_stack();
+  thread_set_alternate_stack(thread, kind == BEGINS ? 0 : port_alternate_stack());
   thread->handle = 0;
   atomic_set(&thread->parking, 0);
   int id = port_thread_id();
@@ -118,6 +120,31 @@ size_t thread_smallest_signal_stack(void) {
   return smallest;
 }
 
+static COLD void unpin_stack(struct thread *thread) {
+  struct cell cell;
+  if (cell_of(thread->alternate_stack, &cell)) pin_end(&cell);
+  thread->pinned_stack = false;
+}
+
+static COLD void pin_stack(struct thread *thread) {
+  struct cell cell;
+  bool pinned = cell_of(thread->alternate_stack, &cell) && (atomic_get(cell.state) & STATE_PINNED);
+  thread->pinned_stack = !pinned && pin_object(thread->alternate_stack);
+}
+
+void thread_set_alternate_stack(struct thread *thread, uintptr_t stack) {
+  if (LIKELY(thread->alternate_stack == stack)) return;
+  if (UNLIKELY(thread->pinned_stack)) unpin_stack(thread);
+  atomic_set(&thread->alternate_stack, stack);
+  if (UNLIKELY(pin_concerns(stack)) && !WITHOUT(freed_signal_stack)) pin_stack(thread);
+}
+
+bool thread_alternate_stack_in(uintptr_t begin, size_t size) {
+  for (struct thread *thread = thread_first(); thread; thread = thread->next)
+    if (atomic_get(&thread->alternate_stack) - begin < size) return true;
+  return false;
+}
+
 static void give_up(struct thread *thread) {
   for (unsigned i = 0; i < HANDLER_LEVELS; i++) {
     struct mutator *mutator = thread->levels[i];
@@ -127,6 +154,7 @@ static void give_up(struct thread *thread) {
   }
   thread->stack_begin = thread->stack_end = thread->handle = 0;
   note_signal_stack(thread, 0);
+  thread_set_alternate_stack(thread, 0);
   atomic_set_release(&thread->id, 0);
 }
 
@@ -227,6 +255,7 @@ void thread_fork_child(void) {
   for (struct thread *thread = state.all; thread; thread = thread->next)
     if (thread != self.thread) {
       note_signal_stack(thread, 0);
+      thread_set_alternate_stack(thread, 0);
       thread->handle = 0;
       thread->id = 0;
     }

@@ -16,7 +16,9 @@ CASE_BY_DESIGN(thread_malloced_stack, "roots", "thread-malloced-stack")
 CASE(stack_pointer, "stacks", "malloced", "stack_pointer+signal_frame")
 /* More than one word refers to it here. */
 CASE_BY_DESIGN(alternate_stack, "roots", "alternate-stack")
-ROOT(thread_alternate_stack, "thread-alternate-stack", "alternate_stack+stack_pointer+signal_frame")
+ROOT(thread_alternate_stack, "thread-alternate-stack",
+     "alternate_stack+stack_pointer+signal_frame+freed_signal_stack")
+CASE(freed_alternate_stack, "stacks", "freed-alternate", "freed_signal_stack")
 CASE(small_alternate, "stacks", "small-alternate", "small_stacks")
 CASE(small_coroutine, "stacks", "small-coroutine", "on_stack")
 ROOT(arguments, "arguments", "main_stack_top")

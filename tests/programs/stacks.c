@@ -2,6 +2,7 @@
 
    red-zone        the pointer 64 bytes below the stack pointer, while signals go to another stack
    small-alternate a thread whose alternate stack is too small for a signal frame of today
+   freed-alternate a block that is freed while it is some thread's alternate stack
    small-coroutine a coroutine on a stack that is too small, in a thread with an alternate one
    given-static, given-mapped   a thread on a stack that the program gave it
    malloced        a thread that has changed to a stack from the heap
@@ -97,6 +98,79 @@ static void small_alternate(void) {
   before = given_up("small-stack");
   expect_garbage_back(); /* it is over with the thread */
   CHECK(given_up("small-stack") == before);
+}
+
+/* Blocks that are freed too early: no signal of the program's comes, but stops do. They are handed
+   out again once they are no thread's alternate stack, and not before. */
+
+enum { FREED_STACKS = 100, TAKEN_BESIDE = 200 };
+static uintptr_t freed[FREED_STACKS];
+
+static bool is_freed(const void *block, size_t size) {
+  for (int i = 0; i < FREED_STACKS; i++)
+    if (~freed[i] - (uintptr_t)block < size) return true;
+  return false;
+}
+
+NOINLINE static int take_and_fill(size_t size) {
+  static void *blocks[10 * TAKEN_BESIDE];
+  int again = 0, count = (int)(size <= 65536 ? 10 * TAKEN_BESIDE : TAKEN_BESIDE);
+  for (int i = 0; i < count; i++) {
+    blocks[i] = malloc(size);
+    memset(blocks[i], 0x55, size);
+    again += is_freed(blocks[i], size);
+  }
+  for (int i = 0; i < count; i++) free(blocks[i]);
+  return again;
+}
+
+NOINLINE static void free_while_in_use(int i, size_t size) {
+  void *memory = malloc(size);
+  freed[i] = ~(uintptr_t)memory;
+  give_alternate(memory, size);
+  free(memory);
+}
+
+static void *freed_alternate_thread(void *size) {
+  free_while_in_use(0, (size_t)size);
+  wipe_stack();
+  CHECK(collector == NULL || take_and_fill((size_t)size) == 0);
+  spin();
+  CHECK(collector == NULL || take_and_fill((size_t)size) == 0);
+  return NULL;
+}
+
+static void *freed_alternate_short(void *number) {
+  free_while_in_use((int)(intptr_t)number, 16384);
+  return NULL;
+}
+
+static void freed_alternate(void) {
+  static const size_t stack_sizes[] = {16384, 40000, 1 << 20};
+  for (int i = 0; i < 3; i++) {
+    pthread_t thread;
+    spinning = released = 0;
+    CHECK(pthread_create(&thread, NULL, freed_alternate_thread, (void *)stack_sizes[i]) == 0);
+    wait_for_thread();
+    for (int turn = 0; turn < 5; turn++) {
+      collect();
+      CHECK(collector == NULL || take_and_fill(stack_sizes[i]) == 0);
+    }
+    released = 1;
+    CHECK(pthread_join(thread, NULL) == 0);
+  }
+  for (int i = 0; i < FREED_STACKS; i++) {
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, freed_alternate_short, (void *)(intptr_t)i) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+  }
+  int again = 0;
+  for (int attempt = 0; attempt < 5 && again < FREED_STACKS - 10; attempt++) {
+    wipe_stack();
+    collect();
+    again = take_and_fill(16384);
+  }
+  CHECK(collector == NULL || again >= FREED_STACKS - 10);
 }
 
 static ucontext_t outside, inside;
@@ -205,6 +279,7 @@ static void own_gs_base(void) {
 static const struct root_case cases[] = {
     {"red-zone", red_zone},
     {"small-alternate", small_alternate},
+    {"freed-alternate", freed_alternate},
     {"small-coroutine", small_coroutine},
     {"given-static", given_static},
     {"given-mapped", given_mapped},

@@ -35,6 +35,18 @@ Test(quarantine, a_block_is_quarantined_once_and_stays_as_it_is) {
   }
 }
 
+Test(quarantine, a_block_in_use_keeps_its_memory) {
+  static const size_t sizes[] = {40, 5000, 40000, 3 << 20};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    uint8_t *object = make(sizes[s]);
+    struct cell cell;
+    cr_assert(cell_of((uintptr_t)object, &cell) && quarantine_in_use(&cell));
+    cr_assert(!quarantine_in_use(&cell) && !quarantine(&cell));
+    cr_assert_eq(state_of(object), STATE_QUARANTINED);
+    for (size_t b = 0; b < sizes[s]; b++) cr_assert_eq(object[b], 0x33);
+  }
+}
+
 Test(quarantine, what_lies_inside_a_block_takes_the_long_way) {
   for (size_t size = 0; size < SMALL_LIMIT; size = size * 5 / 4 + 1) {
     char *object = make(size);
