@@ -158,7 +158,7 @@ static bool is_in_use(void *pointer, struct cell *cell, const char *by, uintptr_
 
 /* Is it a signal stack that the kernel still has? Then a stop may come to run there. */
 static bool is_signal_stack(const struct cell *cell) {
-  return UNLIKELY(atomic_get(cell->state) & STATE_PINNED) && options.collect &&
+  return UNLIKELY(atomic_get(&cell->page->hints) & HINT_STACK) && options.collect &&
          !permit_forbidden() && thread_alternate_stack_in(cell->address, cell->page->size);
 }
 
@@ -266,7 +266,7 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   bool by_pages =
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
-      options.free_policy == FREE_TRUST && !(atomic_get(cell->state) & STATE_PINNED) &&
+      options.free_policy == FREE_TRUST && !(atomic_get(&cell->page->hints) & HINT_STACK) &&
       ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
   if (UNLIKELY(heap.pads != NULL) && by_pages) canary_wipe(cell->address, cell->page->size);
   enum port_move moved =

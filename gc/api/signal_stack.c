@@ -11,16 +11,21 @@
    stack no cycle stops anybody. Sizes up to the largest frame of this machine are remembered, and
    judged anew by each cycle (world.c), since a process may ask for AMX at any time.
 
-   A program may free such a stack while the kernel still has it. No signal of its own may ever come,
-   but a stop does: the block is nobody else's until a mark finds that no thread has it any more.
+   A program may free such a stack, or unmap it, while the kernel still has it. No signal of its own
+   may ever come, but a stop does. So a block stays nobody else's until a mark finds that no thread
+   has it any more; and of one that its own thread unmaps, or still has as it ends, the kernel is
+   told.
 
    A stack is made small only while no cycle runs, so that none has judged too early. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 
 #include "api/next.h"
 #include "api/process.h"
+#include "api/signals.h"
+#include "base/remedy.h"
 #include "mutator/thread.h"
 #include "ports/port.h"
 
@@ -46,4 +51,23 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
   if (announced) process_retract();
   errno = error;
   return result;
+}
+
+void signal_stack_give_up(void) {
+  const stack_t none = {.ss_flags = SS_DISABLE};
+  int error = errno;
+  /* Not while it runs there, nor in a handler, whose return brings it back: then all is as it was.
+   */
+  if (NEXT(sigaltstack)(&none, NULL) == 0) {
+    thread_set_signal_stack(0);
+    thread_set_alternate_stack(self.thread, 0);
+  }
+  errno = error;
+}
+
+EXPORT int munmap(void *address, size_t size) {
+  if (self.thread && UNLIKELY(self.thread->alternate_stack - (uintptr_t)address < size) &&
+      !WITHOUT(unmapped_signal_stack) && !process_is_vfork_child())
+    signal_stack_give_up();
+  return NEXT(munmap)(address, size);
 }

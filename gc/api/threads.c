@@ -20,6 +20,7 @@
 #include "api/background.h"
 #include "api/libraries.h"
 #include "api/next.h"
+#include "api/signals.h"
 #include "base/lock.h"
 #include "base/remedy.h"
 #include "collect/world.h"
@@ -57,6 +58,8 @@ static void on_end(void *round) {
   if (left > 1 && atomic_get(&state.others) &&
       pthread_setspecific(state.key, (void *)(left - 1)) == 0)
     return;
+  /* Nobody knows any more, from here on, who has a block as signal stack. */
+  if (self.thread && heap_holds(self.thread->alternate_stack)) signal_stack_give_up();
   thread_detach();
   if (standing != COUNTED) return;
   standing = UNCOUNTED;

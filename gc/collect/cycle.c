@@ -69,7 +69,7 @@ static void check_condemned(uintptr_t object, size_t size, enum condemned condem
       cycle.changed[cycle.changed_count++].size = size;
     }
     struct cell cell;
-    if (cell_of(object, &cell)) cell.page->has_pinned = 1;
+    if (cell_of(object, &cell)) cell.page->hints |= HINT_PINNED;
     *state_at(object) = STATE_LIVE | STATE_PINNED; /* told once, and kept with all it points to */
   }
 }

@@ -159,7 +159,7 @@ static void mark_pinned(void) {
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
-    if (!page->has_pinned || !page_begins(page)) continue;
+    if (!(page->hints & HINT_PINNED) || !page_begins(page)) continue;
     bool any = false;
     for (uint32_t c = 0; c < page->cells; c++) {
       uintptr_t address = page_address(page) + c * page->size;
@@ -167,7 +167,8 @@ static void mark_pinned(void) {
       mark_word(address);
       any = true;
     }
-    if (!any) page->has_pinned = 0; /* they were freed; a new one sets it again (pin.c) */
+    if (!any)
+      page->hints &= (uint8_t)~HINT_PINNED; /* they were freed; a new one sets it again (pin.c) */
   }
 }
 

@@ -69,6 +69,12 @@ enum barred {
   BARRED_WHOLE = 2,  /* all of the object: it was freed, and waits under free=quarantine */
 };
 
+/* What a page may hold besides; others may hold none of it. */
+enum page_hint {
+  HINT_PINNED = 1, /* pinned objects */
+  HINT_STACK = 2,  /* what is, or was, a thread's signal stack */
+};
+
 struct mutator;
 
 struct page {
@@ -83,9 +89,9 @@ struct page {
   uint8_t free;    /* a free run (set at its first and last page) */
   uint8_t full;    /* 1: in no list of its owner; whoever swaps it to 0 may list it */
   uint8_t unswept; /* 1: dead bits wait; whoever swaps it to 0 sweeps */
-  uint8_t has_pinned;
-  uint8_t rescan; /* marking: a marked object of it did not fit on the mark stack */
-  uint8_t purged; /* kernel pages of free cells that were given back since it was last used */
+  uint8_t hints;   /* an enum page_hint */
+  uint8_t rescan;  /* marking: a marked object of it did not fit on the mark stack */
+  uint8_t purged;  /* kernel pages of free cells that were given back since it was last used */
   union {
     uint32_t dirty; /* a free run: so many of its pages may hold something; 0: it is all zeros. A
                        large object: so many of its spare pages did when it was made */

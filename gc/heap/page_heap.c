@@ -226,8 +226,12 @@ static void forget(struct page *run) {
   memset(heap.page_class + first, CLASS_NONE, run->run);
 }
 
+void page_heap_free_slowly(const struct page *page) {
+  memset(heap.page_class + page_index(page), CLASS_NONE, page->run);
+}
+
 static void clear_descriptor(struct page *page) {
-  page->free = page->has_pinned = page->purged = page->rescan = page->barred = 0;
+  page->free = page->hints = page->purged = page->rescan = page->barred = 0;
   page->scan = page->skip = 0;
   atomic_set(&page->full, 0); /* may be under the stale look of a flusher or a sweeper */
   atomic_set(&page->unswept, 0);

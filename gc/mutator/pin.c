@@ -14,7 +14,7 @@ bool pin_object(uintptr_t word) {
                                         __ATOMIC_RELAXED));
   /* Afterwards: the collector clears the hint of a page in which it finds no pinned object. Set
      even when the object was pinned before, in case the page was another's when that was done. */
-  atomic_set(&cell.page->has_pinned, 1);
+  __atomic_fetch_or(&cell.page->hints, HINT_PINNED, __ATOMIC_RELAXED);
   return true;
 }
 

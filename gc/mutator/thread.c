@@ -3,8 +3,8 @@
 
 #include "base/lock.h"
 #include "base/remedy.h"
+#include "heap/page_heap.h"
 #include "mutator/orphans.h"
-#include "mutator/pin.h"
 #include "mutator/quarantine.h"
 #include "ports/port.h"
 
@@ -120,28 +120,32 @@ size_t thread_smallest_signal_stack(void) {
   return smallest;
 }
 
-static COLD void unpin_stack(struct thread *thread) {
+/* Its free() has to ask whose it is. */
+static COLD void watch_stack(uintptr_t stack) {
   struct cell cell;
-  if (cell_of(thread->alternate_stack, &cell)) pin_end(&cell);
-  thread->pinned_stack = false;
-}
-
-static COLD void pin_stack(struct thread *thread) {
-  struct cell cell;
-  bool pinned = cell_of(thread->alternate_stack, &cell) && (atomic_get(cell.state) & STATE_PINNED);
-  thread->pinned_stack = !pinned && pin_object(thread->alternate_stack);
+  if (!cell_of(stack, &cell)) return;
+  __atomic_fetch_or(&cell.page->hints, HINT_STACK, __ATOMIC_RELAXED);
+  page_heap_free_slowly(cell.page);
 }
 
 void thread_set_alternate_stack(struct thread *thread, uintptr_t stack) {
-  if (LIKELY(thread->alternate_stack == stack)) return;
-  if (UNLIKELY(thread->pinned_stack)) unpin_stack(thread);
+  uintptr_t former = thread->alternate_stack;
+  if (LIKELY(former == stack)) return;
+  atomic_set(&thread->former_stack, former);
   atomic_set(&thread->alternate_stack, stack);
-  if (UNLIKELY(pin_concerns(stack)) && !WITHOUT(freed_signal_stack)) pin_stack(thread);
+  if (UNLIKELY(heap_holds(stack)) && !WITHOUT(freed_signal_stack)) watch_stack(stack);
+}
+
+static void forget_stacks(struct thread *thread) {
+  atomic_set(&thread->alternate_stack, 0);
+  atomic_set(&thread->former_stack, 0);
 }
 
 bool thread_alternate_stack_in(uintptr_t begin, size_t size) {
   for (struct thread *thread = thread_first(); thread; thread = thread->next)
-    if (atomic_get(&thread->alternate_stack) - begin < size) return true;
+    if (atomic_get(&thread->alternate_stack) - begin < size ||
+        atomic_get(&thread->former_stack) - begin < size)
+      return true;
   return false;
 }
 
@@ -154,7 +158,7 @@ static void give_up(struct thread *thread) {
   }
   thread->stack_begin = thread->stack_end = thread->handle = 0;
   note_signal_stack(thread, 0);
-  thread_set_alternate_stack(thread, 0);
+  forget_stacks(thread);
   atomic_set_release(&thread->id, 0);
 }
 
@@ -255,7 +259,7 @@ void thread_fork_child(void) {
   for (struct thread *thread = state.all; thread; thread = thread->next)
     if (thread != self.thread) {
       note_signal_stack(thread, 0);
-      thread_set_alternate_stack(thread, 0);
+      forget_stacks(thread);
       thread->handle = 0;
       thread->id = 0;
     }

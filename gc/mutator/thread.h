@@ -20,9 +20,9 @@ struct thread {
   uintptr_t stack_begin, stack_end; /* both 0: not known, all of its mapping is scanned */
   struct thread *next;              /* all records */
 
-  uintptr_t handle;    /* what pthreads calls this thread; 0: not known */
-  size_t signal_stack; /* of a small alternate stack the size; 0: none, or large enough */
-  bool pinned_stack;   /* the alternate stack is a block, which was pinned for that alone */
+  uintptr_t handle;       /* what pthreads calls this thread; 0: not known */
+  size_t signal_stack;    /* of a small alternate stack the size; 0: none, or large enough */
+  uintptr_t former_stack; /* alternate one before this: a handler's return may set it again */
   struct mutator *levels[HANDLER_LEVELS]; /* [0] its own; others for handlers inside malloc */
   /* The stack pointer at which a handler interrupted this level's mutator, 0: not interrupted. */
   uintptr_t interrupted[HANDLER_LEVELS];
@@ -54,10 +54,10 @@ HIDDEN void thread_note_stack(uintptr_t address);
 HIDDEN void thread_set_signal_stack(size_t size);
 /* The smallest of those of all threads, SIZE_MAX when there is none. */
 HIDDEN size_t thread_smallest_signal_stack(void);
-/* That thread's alternate stack begins here, 0: it has none. Where that is a block of the heap it
-   is pinned meanwhile, so that its free() is a slow one, which can ask whether it is in use. */
+/* That thread's alternate stack begins here, 0: it has none. The free() of a block of the heap that
+   is one becomes a slow one, which can ask whether it is still in use. Async-signal-safe. */
 HIDDEN void thread_set_alternate_stack(struct thread *thread, uintptr_t stack);
-/* Does some thread's begin in these bytes? */
+/* Does one that some thread has, or had before the present one, begin in these bytes? */
 HIDDEN bool thread_alternate_stack_in(uintptr_t begin, size_t size);
 /* Looks up a record by task id; only while the world is stopped or by the thread itself. */
 HIDDEN struct thread *thread_find(int id);

@@ -3,6 +3,9 @@
    red-zone        the pointer 64 bytes below the stack pointer, while signals go to another stack
    small-alternate a thread whose alternate stack is too small for a signal frame of today
    freed-alternate a block that is freed while it is some thread's alternate stack
+   unmapped-alternate   memory that is unmapped meanwhile
+   shared-alternate   a block that two threads have as theirs: one gives it back, one goes on
+   resumed-alternate   a block that is freed in a handler, whose return makes it the stack again
    small-coroutine a coroutine on a stack that is too small, in a thread with an alternate one
    given-static, given-mapped   a thread on a stack that the program gave it
    malloced        a thread that has changed to a stack from the heap
@@ -173,6 +176,75 @@ static void freed_alternate(void) {
   CHECK(collector == NULL || again >= FREED_STACKS - 10);
 }
 
+static void *unmapped_alternate_thread(void *unused) {
+  void *memory = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(memory != MAP_FAILED);
+  give_alternate(memory, 65536);
+  CHECK(munmap(memory, 65536) == 0);
+  spin();
+  return unused;
+}
+
+static void unmapped_alternate(void) { collect_beside(unmapped_alternate_thread, NULL, NULL); }
+
+/* The first gives it back, the other goes on with it. */
+static void *shared_memory;
+static void *shares_for_a_while(void *unused) {
+  give_alternate(shared_memory, 16384);
+  stack_t off = {.ss_flags = SS_DISABLE};
+  CHECK(sigaltstack(&off, NULL) == 0);
+  return unused;
+}
+
+static void *shares(void *unused) {
+  pthread_t first;
+  give_alternate(shared_memory, 16384);
+  CHECK(pthread_create(&first, NULL, shares_for_a_while, NULL) == 0);
+  CHECK(pthread_join(first, NULL) == 0);
+  spin();
+  return unused;
+}
+
+static void shared_alternate(void) {
+  pthread_t thread;
+  shared_memory = malloc(16384);
+  freed[0] = ~(uintptr_t)shared_memory;
+  spinning = released = 0;
+  CHECK(pthread_create(&thread, NULL, shares, NULL) == 0);
+  wait_for_thread();
+  free(shared_memory);
+  shared_memory = NULL;
+  for (int turn = 0; turn < 5; turn++) {
+    CHECK(collector == NULL || take_and_fill(16384) == 0);
+    collect();
+  }
+  released = 1;
+  CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static void free_old_stack(int number) {
+  (void)number;
+  stack_t old;
+  static char other[65536];
+  CHECK(sigaltstack(NULL, &old) == 0);
+  give_alternate(other, sizeof other);
+  free(old.ss_sp);
+}
+
+static void *resumed_alternate_thread(void *unused) {
+  void *memory = malloc(16384);
+  freed[0] = ~(uintptr_t)memory;
+  give_alternate(memory, 16384);
+  struct sigaction action = {.sa_handler = free_old_stack};
+  CHECK(sigaction(SIGUSR1, &action, NULL) == 0 && raise(SIGUSR1) == 0);
+  CHECK(collector == NULL || take_and_fill(16384) == 0);
+  spin();
+  CHECK(collector == NULL || take_and_fill(16384) == 0);
+  return unused;
+}
+
+static void resumed_alternate(void) { collect_beside(resumed_alternate_thread, NULL, NULL); }
+
 static ucontext_t outside, inside;
 
 static void *small_coroutine_thread(void *unused) {
@@ -280,6 +352,9 @@ static const struct root_case cases[] = {
     {"red-zone", red_zone},
     {"small-alternate", small_alternate},
     {"freed-alternate", freed_alternate},
+    {"unmapped-alternate", unmapped_alternate},
+    {"shared-alternate", shared_alternate},
+    {"resumed-alternate", resumed_alternate},
     {"small-coroutine", small_coroutine},
     {"given-static", given_static},
     {"given-mapped", given_mapped},

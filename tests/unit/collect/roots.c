@@ -173,7 +173,7 @@ Test(roots, pinned_objects) {
     struct cell cell = {0};
     cr_assert(cell_of((uintptr_t)unit_unhide(hidden[i]), &cell));
     *state_at(cell.address) |= STATE_PINNED;
-    cell.page->has_pinned = 1;
+    cell.page->hints = HINT_PINNED;
   }
   expect_all("pinned");
 }

@@ -19,7 +19,7 @@ Test(pin, by_any_word_into_a_live_object) {
       cr_assert(pin_object((uintptr_t)object + offset), "size %zu", sizes[i]);
       cr_assert_eq(state_of(object), STATE_LIVE | STATE_PINNED);
       struct cell cell;
-      cr_assert(cell_of((uintptr_t)object, &cell) && cell.page->has_pinned);
+      cr_assert(cell_of((uintptr_t)object, &cell) && cell.page->hints & HINT_PINNED);
       cr_assert_eq(release(object), RELEASED);
       cr_assert_eq(state_of(object), STATE_NONE);
     }
