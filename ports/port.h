@@ -171,6 +171,8 @@ HIDDEN int port_open_read(const char *path);
 HIDDEN int port_open_directory(const char *path);
 HIDDEN int port_open_append(const char *path);
 HIDDEN long port_read(int descriptor, void *buffer, size_t size);
+/* Of a line for the log or for a user: no signal of its own reaches the program, and where nobody
+   reads (-EAGAIN) the line is lost, not the program's time. */
 HIDDEN long port_write(int descriptor, const void *buffer, size_t size);
 HIDDEN void port_close(int descriptor);
 /* Reads a whole file into buffer; its length, or below zero (-27, EFBIG, when it does not fit). */

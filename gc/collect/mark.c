@@ -7,6 +7,7 @@ struct marking marking = {.parts = 1};
 enum {
   GIFT = 64, /* objects of flagged pages, for a marker that has nothing */
   STACK_STEP = 1 << 20,
+  FREED_PART = 4096, /* bytes of what was freed; a list's next is sooner to be found */
   LARGE_RANGES = 1024,
   LARGE_COPY = 16384
 };
@@ -170,6 +171,18 @@ void mark_range(uintptr_t begin, uintptr_t end) {
 }
 
 void mark_word(uintptr_t word) { consider(&markers[0], word); }
+
+void mark_freed(uintptr_t word) {
+  struct cell cell;
+  if (LIKELY(word - marking.first >= marking.span)) return;
+  uintptr_t begin = round_up(word, sizeof(uintptr_t)), end = marking.first + marking.span;
+  if (cell_of(word, &cell)) {
+    if (!state_is_none(atomic_get(cell.state))) return;
+    begin = cell.address;
+    end = begin + cell.page->size;
+  } /* else where it began and ended is not known any more */
+  marker_scan_part(&markers[0], begin, size_min(end - begin, FREED_PART));
+}
 
 /* Found again: its count starts anew. Compared, since a state byte belongs to the program. */
 static COLD void clear_suspicion(object object, uint8_t state) {

@@ -20,6 +20,7 @@ enum {
   STACKS = 32768,
   NAMED = 4096,
   PROTECTED = 4096,
+  IN_HAND = 4096, /* bytes of a stack, from the stack pointer on, which calls have just left */
 };
 
 static struct {
@@ -134,6 +135,26 @@ static void known_stack(int id, const struct thread *thread, uintptr_t *begin, u
   }
 }
 
+/* for (p = list; p; p = p->next) free(p): while that runs, the rest of the list hangs on a cell
+   that was freed. It works as long as nobody writes there, and so the words that a program has in
+   hand, in registers or on top of its stack, count through a freed cell. No others: what dead cells
+   point to would keep garbage. */
+static void mark_in_hand(uintptr_t begin, uintptr_t end) {
+  if (WITHOUT(freed_in_hand)) return;
+  for (uintptr_t at = round_up(begin, sizeof(uintptr_t)); at + sizeof(uintptr_t) <= end;
+       at += sizeof(uintptr_t))
+    mark_freed(*(const uintptr_t *)at);
+}
+
+/* Not beyond what is sure to be there: the end of a known stack, else that of the page. */
+static void mark_stack_top(int id, const struct thread *record, uintptr_t stack_pointer) {
+  uintptr_t begin, end;
+  known_stack(id, record, &begin, &end);
+  if (stack_pointer < begin || stack_pointer >= end)
+    end = round_down(stack_pointer, KERNEL_PAGE) + KERNEL_PAGE;
+  mark_in_hand(stack_pointer, size_min(end, stack_pointer + IN_HAND));
+}
+
 static void mark_thread(int id, const struct thread *record, uintptr_t stack_pointer,
                         uintptr_t handler_stack, bool on_alternate) {
   uintptr_t begin, end, lowest = stack_pointer;
@@ -246,6 +267,7 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
   const struct stopped_thread *threads = world_threads(&stopped);
   state.process = port_process_id();
   mark_thread(port_thread_id(), self.thread, spilled, spilled, false);
+  mark_stack_top(port_thread_id(), self.thread, spilled);
   uintptr_t bases[PORT_BASES];
   port_segment_bases(bases);
   mark_bases(port_alternate_stack(), bases);
@@ -257,6 +279,8 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
     bool in_handler = frame->stack_pointer - frame->alternate_stack < frame->alternate_size;
     mark_thread(thread->id, thread->record, frame->stack_pointer, thread->handler_stack,
                 in_handler);
+    mark_stack_top(thread->id, thread->record, frame->stack_pointer);
+    mark_in_hand(frame->frame_begin, frame->frame_end);
     mark_bases(frame->alternate_stack, frame->bases);
     if (!WITHOUT(signal_frame)) mark_stretch(thread->frame.frame_begin, thread->frame.frame_end);
   }

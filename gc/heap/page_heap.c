@@ -208,10 +208,12 @@ static void give_back(struct page *run, size_t used, size_t used_dirty, size_t s
   state.spare -= run->run - used;
   state.spare_dirty -= spare_dirty;
   run->dirty = (uint32_t)(used_dirty + spare_dirty);
+  size_t limit = dirty_limit(), mine = run->dirty, before = counts.dirty_free + mine;
+  size_t keep = before <= limit ? before : size_max(limit / 2, size_min(expected(), limit));
+  /* What was freed last goes last: it is in the cache, and the program may read it yet. */
+  if (before > limit && mine <= keep) purge_to(keep - mine);
   free_runs_add(run);
-  size_t limit = dirty_limit(), before = counts.dirty_free;
-  if (before <= limit) return;
-  purge_to(size_max(limit / 2, size_min(expected(), limit)));
+  if (before > limit && mine > keep) purge_to(keep);
   state.purged += before - counts.dirty_free;
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -12,6 +13,8 @@
 #include "base/remedy.h"
 #include "ports/port.h"
 #include "ports/x86_64/system_call.h"
+
+enum { WRITE_PATIENCE = 100 }; /* milliseconds that a reader has to make room for a line */
 
 /* Opens a file although the program has used up its descriptors: the limit is checked when a
    descriptor is made and not afterwards, so it is raised for this one moment. */
@@ -53,7 +56,10 @@ bool port_call_apart(void (*function)(void *), void *argument, void *stack, size
 
 int port_open_read(const char *path) { return open_file(path, O_RDONLY); }
 int port_open_directory(const char *path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
-int port_open_append(const char *path) { return open_file(path, O_WRONLY | O_APPEND | O_CREAT); }
+int port_open_append(const char *path) {
+  return open_file(path,
+                   O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK); /* a pipe may have no reader */
+}
 
 long port_read(int descriptor, void *buffer, size_t size) {
   long result;
@@ -62,11 +68,36 @@ long port_read(int descriptor, void *buffer, size_t size) {
   return result;
 }
 
-long port_write(int descriptor, const void *buffer, size_t size) {
+static long write_plainly(int descriptor, const void *buffer, size_t size) {
   long result;
   do result = SYSTEM_CALL(SYS_write, descriptor, buffer, size);
   while (result == -EINTR);
   return result;
+}
+
+/* A signal that a write of ours caused is not the program's. One that waited before stays. */
+static long write_without_signal(int descriptor, const void *buffer, size_t size) {
+  static const uint64_t caused = 1ull << (SIGPIPE - 1) | 1ull << (SIGXFSZ - 1);
+  static const struct timespec at_once;
+  uint64_t mask, before = 0;
+  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_BLOCK, &caused, &mask, sizeof mask);
+  SYSTEM_CALL(SYS_rt_sigpending, &before, sizeof before);
+  long result = write_plainly(descriptor, buffer, size);
+  uint64_t ours = result == -EPIPE   ? 1ull << (SIGPIPE - 1)
+                  : result == -EFBIG ? 1ull << (SIGXFSZ - 1)
+                                     : 0;
+  ours &= ~before;
+  if (ours) SYSTEM_CALL(SYS_rt_sigtimedwait, &ours, NULL, &at_once, sizeof ours);
+  SYSTEM_CALL(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
+  return result;
+}
+
+long port_write(int descriptor, const void *buffer, size_t size) {
+  if (atomic_get(&port_sealed) || port_is_filtered()) /* which may not know the other calls */
+    return write_plainly(descriptor, buffer, size);
+  struct pollfd ready = {.fd = descriptor, .events = POLLOUT};
+  if (descriptor >= 0 && SYSTEM_CALL(SYS_poll, &ready, 1, WRITE_PATIENCE) == 0) return -EAGAIN;
+  return write_without_signal(descriptor, buffer, size);
 }
 
 void port_close(int descriptor) { SYSTEM_CALL(SYS_close, descriptor); }

@@ -9,6 +9,8 @@
    mappings    the number of mappings stays small under heavy use
    usable      what malloc_usable_size promises may hold a pointer, and realloc keeps it
    stale       what was read after free mostly is what was there
+   walked      a list whose nodes are freed before the next is asked of them, under collections
+   walked-alone   the same where memory goes back to the kernel
    given-back  memory that was freed goes back to the kernel
    steady      a program that frees what it allocates is not collected
    growing     a program that only grows is collected less and less often
@@ -253,6 +255,75 @@ static void stale(void) {
   free(last);
   collect();
   if (same < (size_t)SIZE * COUNT / 2 * 9 / 10) fail("%zu of %d bytes", same, SIZE * COUNT / 2);
+}
+
+/* The rest of the list hangs on a freed node alone, for as long as a collection takes and more. */
+struct link {
+  void *where_glibc_writes[4];
+  struct link *next;
+  unsigned char pattern[];
+};
+
+/* The last to be made is the first. */
+NOINLINE static struct link *make_links(size_t count, size_t size) {
+  struct link *list = NULL;
+  for (size_t i = count; i-- > 0;) {
+    struct link *node = malloc(sizeof *node + size);
+    node->next = list;
+    fill_pattern(node->pattern, size, (unsigned)i);
+    list = node;
+  }
+  return list;
+}
+
+/* The compiler is not to know that it was freed. */
+static struct link *unknown(uintptr_t word) {
+  __asm__ volatile("" : "+r"(word));
+  return (struct link *)word;
+}
+
+static volatile size_t visited;
+
+static void *free_list(void *size) {
+  uintptr_t at = (uintptr_t)make_links(300, (size_t)size);
+  wipe_stack();
+  for (unsigned i = 0; at; at = (uintptr_t)unknown(at)->next, i++) {
+    CHECK(pattern_holds(unknown(at)->pattern, (size_t)size, i));
+    free(unknown(at));
+    visited++;
+    double end = seconds_now() + 0.001;
+    while (seconds_now() < end) continue;
+  }
+  return NULL;
+}
+
+static void walked(void) {
+  static const size_t sizes[] = {16, 100, 600, 4000};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    pthread_t thread;
+    visited = 0;
+    CHECK(pthread_create(&thread, NULL, free_list, (void *)sizes[i]) == 0);
+    while (visited < 300) {
+      collect();
+      void *others[100];
+      for (int n = 0; n < 100; n++) memset(others[n] = malloc(sizes[i]), 0x55, sizes[i]);
+      for (int n = 0; n < 100; n++) free(others[n]);
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+  }
+}
+
+/* Blocks that glibc keeps as well: pages go back to the kernel meanwhile, but not those. */
+static void walked_alone(void) {
+  static const size_t sizes[] = {33000, 120000, 4000, 600};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    size_t count = (50 << 20) / sizes[i], visits = 0;
+    uintptr_t at = (uintptr_t)make_links(count, sizes[i]);
+    void *last = malloc(100000); /* so that nothing merges with what lies behind */
+    for (; at; at = (uintptr_t)unknown(at)->next, visits++) free(unknown(at));
+    CHECK(visits == count);
+    free(last);
+  }
 }
 
 static void given_back(void) {
@@ -520,6 +591,7 @@ static const struct {
              {"recycled", recycled},   {"moves", moves},
              {"mappings", mappings},   {"usable", usable},
              {"stale", stale},         {"given-back", given_back},
+             {"walked", walked},       {"walked-alone", walked_alone},
              {"steady", steady},       {"growing", growing},
              {"queue", queue},         {"dead-stack", dead_stack},
              {"adjacent", adjacent},   {"bits", bits},

@@ -143,6 +143,38 @@ Test(mark, a_cell_that_waits_in_a_buffer_is_neither_counted_nor_scanned) {
   cr_expect_eq(mark_from(&object, sizeof object, 8).objects, 2);
 }
 
+/* A cell, a large object that its thread keeps ready, and one whose pages went back. */
+Test(mark, what_was_freed_leads_on_for_who_has_it_in_hand) {
+  static const size_t sizes[] = {16, 100, 5000, 40000, 1 << 20};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    void **freed = make(sizes[s]), **rest = make_list(50, 48, 0);
+    freed[1] = rest;
+    cr_assert_eq(release(freed), RELEASED);
+    for (unsigned inside = 0; inside < 2; inside++) {
+      sweep_cancel();
+      mark_prepare(1);
+      mark_begin(&plain, NULL);
+      mark_freed((uintptr_t)freed + inside);
+      cr_assert(mark_drain());
+      cr_expect_eq(mark_end().objects, 50, "%zu", sizes[s]);
+      cr_expect(!is_marked(freed));
+    }
+    cr_expect_eq(mark_from(&freed, sizeof freed, 8).objects, 0, "for others it is no object");
+  }
+  void **used = make(100);
+  used[0] = make(16);
+  uintptr_t words[] = {(uintptr_t)used, heap.base + HEAP_PAGE - 1, heap.base,
+                       heap.base + heap.top * HEAP_PAGE - 1, heap.base + heap.top * HEAP_PAGE};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    sweep_cancel();
+    mark_prepare(1);
+    mark_begin(&plain, NULL);
+    mark_freed(words[i]);
+    cr_assert(mark_drain());
+    cr_expect_eq(mark_end().objects, 0, "word %zu", i);
+  }
+}
+
 Test(mark, condemned_and_quarantined_objects_are_scanned) {
   void **object = make(100), *child = make(100);
   object[0] = child;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -168,4 +169,62 @@ Test(process, a_handler_sees_the_abort) {
   char mark = 0;
   cr_expect_eq(read(channel[0], &mark, 1), 1);
   cr_expect_eq(mark, '!');
+}
+
+static void expect_no_signal(long expected, long result, const char *what) {
+  sigset_t pending;
+  cr_expect_eq(result, expected, "%s: %ld", what, result);
+  cr_assert_eq(sigpending(&pending), 0);
+  cr_expect(!sigismember(&pending, SIGPIPE) && !sigismember(&pending, SIGXFSZ), "%s", what);
+}
+
+/* The defaults, which would end the process: blocked as in a section of ours, and not. */
+Test(process, a_line_that_nobody_takes_raises_no_signal) {
+  int gone[2];
+  char path[] = "/tmp/reclaim-unit-XXXXXX";
+  cr_assert_eq(pipe(gone), 0);
+  close(gone[0]);
+  int file = mkstemp(path);
+  struct rlimit none = {0, RLIM_INFINITY}, before;
+  cr_assert(file >= 0 && getrlimit(RLIMIT_FSIZE, &before) == 0);
+  cr_assert_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+  for (int blocked = 0; blocked < 2; blocked++) {
+    uint64_t mask = blocked ? port_signals_block() : 0;
+    expect_no_signal(-EPIPE, port_write(gone[1], "line\n", 5), "a pipe without a reader");
+    expect_no_signal(-EFBIG, port_write(file, "line\n", 5), "no file may be so long");
+    if (blocked) port_signals_restore(mask);
+  }
+  setrlimit(RLIMIT_FSIZE, &before);
+  unlink(path);
+}
+
+Test(process, a_signal_that_waited_before_a_line_waits_on) {
+  int gone[2];
+  sigset_t set, pending;
+  cr_assert_eq(pipe(gone), 0);
+  close(gone[0]);
+  sigemptyset(&set);
+  sigaddset(&set, SIGPIPE);
+  cr_assert_eq(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+  raise(SIGPIPE);
+  cr_expect_eq(port_write(gone[1], "line\n", 5), -EPIPE);
+  cr_assert_eq(sigpending(&pending), 0);
+  cr_expect(sigismember(&pending, SIGPIPE));
+}
+
+Test(process, a_line_for_which_there_is_no_room_is_lost) {
+  int full[2];
+  char path[] = "/tmp/reclaim-unit-XXXXXX", name[sizeof path + 8], page[4096] = {0};
+  cr_assert(pipe(full) == 0 && fcntl(full[1], F_SETFL, O_NONBLOCK) == 0);
+  while (write(full[1], page, sizeof page) > 0) continue;
+  cr_assert_eq(fcntl(full[1], F_SETFL, 0), 0);
+  cr_expect_eq(port_write(full[1], "line\n", 5), -EAGAIN);
+  cr_assert_eq(read(full[0], page, sizeof page), sizeof page);
+  cr_expect_eq(port_write(full[1], "line\n", 5), 5);
+  cr_assert_neq(mkdtemp(path), NULL);
+  snprintf(name, sizeof name, "%s/fifo", path);
+  cr_assert_eq(mkfifo(name, 0600), 0);
+  cr_expect_eq(port_open_append(name), -ENXIO, "nobody reads from it");
+  unlink(name);
+  rmdir(path);
 }
