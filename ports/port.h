@@ -43,10 +43,7 @@ static inline uintptr_t port_jump_stack_pointer(const void *jump_buffer) {
 /* What the kernel says of this CPU under AT_HWCAP2. Zero: nothing, and slower ways serve. Set at
    start, by who may ask libc. */
 extern HIDDEN unsigned long port_hardware;
-/* May functions that are marked PORT_WIDE run? False until this was found out. */
-extern HIDDEN bool port_wide;
-/* Finds out what this CPU and kernel offer of what follows, and that. Once, before the first stop.
- */
+/* Finds out what this CPU and kernel offer of what follows. Once, before the first stop. */
 HIDDEN void port_cpu_init(void);
 
 /* Spills the callee-saved registers to the current stack, publishes the stack pointer below

@@ -215,16 +215,12 @@ static NOINLINE void scan_other(struct marker *w, object object) {
   else marker_scan(w, address, address + size_classes[class].size);
 }
 
-/* Searches one cell, see scan_small. */
-typedef void scan_cell(struct marker *, uintptr_t address, const struct shape *);
-
-static inline __attribute__((always_inline)) void scan_object(struct marker *w, object object,
-                                                              scan_cell *scan) {
+static inline __attribute__((always_inline)) void scan_object(struct marker *w, object object) {
   unsigned class = object_class(object);
   const struct shape *shape = &marking.shapes[class];
   if (LIKELY(shape->small && *object_state(object) == STATE_LIVE)) {
     w->reached[class]++;
-    scan(w, object_address(object), shape);
+    scan_small(w, object_address(object), shape);
   } else {
     scan_other(w, object);
   }
@@ -248,7 +244,7 @@ static bool find_work(struct marker *w) {
   return w->depth != 0;
 }
 
-static inline __attribute__((always_inline)) void drain_by(struct marker *w, scan_cell *scan) {
+static void drain(struct marker *w) {
   for (;;) {
     share(w);
     object next;
@@ -266,30 +262,19 @@ static inline __attribute__((always_inline)) void drain_by(struct marker *w, sca
     if (LIKELY(w->object_head != w->object_tail)) {
       next = w->objects[w->object_head++ & (RING - 1)];
     } else if (w->waiting | w->asked) {
-      object rest; /* not `next`: of that no address is taken, so that it stays in a register */
-      if (!marker_consider_rest(w, &rest)) continue;
-      next = rest;
+      if (!marker_consider_rest(w, &next)) continue;
     } else if (find_work(w)) {
       continue;
     } else {
       return;
     }
-    scan_object(w, next, scan);
+    scan_object(w, next);
   }
-}
-
-static NOINLINE void drain_plainly(struct marker *w) { drain_by(w, scan_small); }
-static NOINLINE PORT_WIDE void drain_widely(struct marker *w) { drain_by(w, scan_small_widely); }
-static void drain(struct marker *w) {
-  if (marking.wide) drain_widely(w);
-  else drain_plainly(w);
 }
 
 static void help(unsigned number) { drain(&markers[number]); }
 
-NOINLINE void marker_scan_object(struct marker *w, object object) {
-  scan_object(w, object, scan_small);
-}
+NOINLINE void marker_scan_object(struct marker *w, object object) { scan_object(w, object); }
 
 /* Objects that were marked when the stack was full: scan every marked object of their pages. */
 static void rescan_page(struct page *page) {

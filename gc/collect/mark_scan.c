@@ -1,5 +1,4 @@
 /* mark_scan.c: looks for words that may be pointers; see marker.h. */
-#include "base/option.h"
 #include "collect/marker.h"
 
 static void settle_shapes(void) {
@@ -31,7 +30,6 @@ void marker_choose_scan(const struct mark_words *words) {
   bool plain = !marking.words.demangle && !words->slop && !words->strip_high_bits;
   marking.stride = plain ? words->stride : 0;
   marking.guard = port_jump_guard();
-  marking.wide = port_wide && options.kernel != KERNEL_BASELINE;
   settle_shapes();
 }
 

@@ -9,7 +9,6 @@
 /* One who marks alone, or two as a pair. There is room for all of them on the stack. */
 static inline __attribute__((always_inline)) void settle_plainly(struct marker *w, size_t count,
                                                                  ptrdiff_t other) {
-  object *stack = w->stack;
   size_t depth = w->depth;
   for (size_t i = 0; i < count; i++) {
     struct candidate found = w->candidates[i];
@@ -17,7 +16,7 @@ static inline __attribute__((always_inline)) void settle_plainly(struct marker *
     if (other) before |= atomic_get(found.word + other);
     uint64_t new = found.bit & ~before;
     atomic_set(found.word, mine | new);
-    stack[depth] = found.object;
+    w->stack[depth] = found.object;
     depth += new != 0;
   }
   w->depth = depth;
@@ -38,14 +37,13 @@ static inline void settle_all(struct marker *w) {
 }
 
 static inline void locate_all(struct marker *w) {
-  size_t asked = 0, waiting = w->waiting;
-  ptrdiff_t other = w->other;
-  for (size_t i = 0; i < waiting; i++) {
+  size_t asked = 0;
+  for (size_t i = 0; i < w->waiting; i++) {
     struct place place;
     if (!locate(w->words[i], &place)) continue;
     uint64_t *word = word_of_place(w->marks[object_class(place.object)], place);
     __builtin_prefetch(word, 1);
-    if (other) __builtin_prefetch(word + other);
+    if (w->other) __builtin_prefetch(word + w->other);
     w->candidates[asked++] = (struct candidate){word, bit_of_place(place), place.object};
   }
   w->asked = asked;

@@ -121,7 +121,6 @@ struct marking {
   unsigned tables; /* so many of those */
   size_t top;      /* heap pages that have them; 0: they are not in use */
   bool stale;      /* they hold what a marking left, and the mark stack has its memory */
-  bool wide;       /* objects are searched a line at a time */
   bool live;       /* all that are live were marked before, see mark_live */
   bool leaves;     /* and there are some among them */
   const struct port_protected *protected; /* parts of the heap that the program may not write */
@@ -324,19 +323,6 @@ static inline __attribute__((always_inline)) void scan_small(struct marker *w, u
   if (shape->rest) {
     hits = port_halves_of_64((const char *)at + shape->rest, halves) & shape->steps >> 16;
     note_hits(w, at + shape->rest, hits, 1u << (LINE / 4 - 1));
-  }
-  if (w->waiting >= BATCH) marker_consider(w);
-}
-
-/* The same, a line at a time. */
-static inline PORT_WIDE void scan_small_widely(struct marker *w, uintptr_t at,
-                                               const struct shape *shape) {
-  uint32_t hits = port_halves_of_line((const char *)at, shape->steps, &marking.halves);
-  note_hits(w, at, hits, shape->last_hit);
-  if (shape->rest) {
-    at += shape->rest;
-    hits = port_halves_of_line((const char *)at, shape->steps >> 16, &marking.halves);
-    note_hits(w, at, hits, 1u << (LINE / 4 - 1));
   }
   if (w->waiting >= BATCH) marker_consider(w);
 }

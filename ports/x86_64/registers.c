@@ -20,10 +20,6 @@ enum { EXTENDED_STATE = 0xd, FXSAVE_AND_HEADER = 512 + 64 };
 /* The kernel's ucontext and siginfo, the extended state's alignment, and what the handler takes. */
 enum { FIXED = 456, ALIGNMENT = 64, HANDLER = 1024 };
 enum { FEATURES = 7, HAS_XSAVE = 1 << 27, HAS_KEYS = 1 << 4 }; /* the latter two as enabled */
-/* AVX-512 F, BW and VL, BMI and BMI2; and VBMI2, which came with the CPUs that are not slower for
-   it (Intel's Ice Lake, AMD's Zen 4); what the kernel saves for it. */
-static const unsigned wide = 1u << 16 | 1u << 30 | 1u << 31 | 1u << 3 | 1u << 8;
-enum { WIDE_AT_NO_LOSS = 1 << 6, WIDE_COMPONENTS = 0xe6 };
 
 static struct {
   bool read_directly; /* the bases */
@@ -34,24 +30,12 @@ static struct {
 } state;
 
 unsigned long port_hardware;
-bool port_wide;
-
-/* By the kernel, whenever another thread runs. */
-static uint64_t saved_components(void) {
-  uint32_t low, high;
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return (uint64_t)high << 32 | low;
-}
 
 void port_cpu_init(void) {
   unsigned a, b, c, d;
-  bool known = __get_cpuid_count(FEATURES, 0, &a, &b, &c, &d);
-  bool is_wide = known && (b & wide) == wide && c & WIDE_AT_NO_LOSS;
-  state.has_keys = known && c & HAS_KEYS;
+  state.has_keys = __get_cpuid_count(FEATURES, 0, &a, &b, &c, &d) && c & HAS_KEYS;
   state.has_extended_state = __get_cpuid(1, &a, &b, &c, &d) && c & HAS_XSAVE;
   state.read_directly = port_hardware & HWCAP2_FSGSBASE;
-  port_wide = is_wide && state.has_extended_state &&
-              (saved_components() & WIDE_COMPONENTS) == WIDE_COMPONENTS;
 }
 
 void port_segment_bases(uintptr_t bases[PORT_BASES]) {
@@ -66,7 +50,9 @@ void port_segment_bases(uintptr_t bases[PORT_BASES]) {
 }
 
 static uint64_t enabled_components(void) {
-  uint64_t enabled = saved_components(), permitted = 0;
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  uint64_t enabled = (uint64_t)high << 32 | low, permitted = 0;
   if (SYSTEM_CALL(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &permitted) == 0) enabled &= permitted;
   return enabled;
 }

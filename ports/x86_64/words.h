@@ -4,25 +4,23 @@
    it. So each four bytes are compared with those values: a hit is the upper half of a word that
    begins four bytes below. Words at steps of 4 and of 8 bytes so cost the same. By SSE2, which
    every x86-64 has; numbers in the comparison are signed there, so all are moved by half their
-   range. Where there is AVX-512 (port_wide) a function that is marked PORT_WIDE compares a line in
-   a tenth of the instructions. */
+   range. */
 #ifndef RECLAIM_WORDS_H
 #define RECLAIM_WORDS_H
 
-#include <immintrin.h>
+#include <emmintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct port_halves {
   __m128i add, below;
-  int32_t wide_add, wide_below; /* the same: what is spread as it is read costs nothing */
 };
 
 /* For words in [first, last], whose upper halves must not be all there are. */
 static inline struct port_halves port_halves(uintptr_t first, uintptr_t last) {
   uint32_t low = (uint32_t)(first >> 32), span = (uint32_t)(last >> 32) - low;
-  int32_t add = (int32_t)(0x80000000u - low), below = (int32_t)(0x80000000u + span + 1);
-  return (struct port_halves){_mm_set1_epi32(add), _mm_set1_epi32(below), add, below};
+  return (struct port_halves){_mm_set1_epi32((int32_t)(0x80000000u - low)),
+                              _mm_set1_epi32((int32_t)(0x80000000u + span + 1))};
 }
 
 static inline __m128i port_halves_compare(const char *at, struct port_halves halves) {
@@ -47,17 +45,6 @@ static inline uint32_t port_halves_of_four(const char *at, size_t second, size_t
 /* For 64 bytes. */
 static inline uint32_t port_halves_of_64(const char *at, struct port_halves halves) {
   return port_halves_of_four(at, 16, 32, 48, halves);
-}
-
-#define PORT_WIDE __attribute__((target("avx512f,avx512bw,avx512vl,bmi,bmi2")))
-
-/* Of the sixteen fours at `at` those whose bits are set in `fours`; no others are read. */
-static inline PORT_WIDE uint32_t port_halves_of_line(const char *at, uint32_t fours,
-                                                     const struct port_halves *halves) {
-  __mmask16 wanted = (__mmask16)fours;
-  __m512i line = _mm512_maskz_loadu_epi32(wanted, at);
-  line = _mm512_add_epi32(line, _mm512_set1_epi32(halves->wide_add));
-  return _mm512_mask_cmplt_epi32_mask(wanted, line, _mm512_set1_epi32(halves->wide_below));
 }
 
 #endif

@@ -10,7 +10,6 @@
 
 static inline void start_marking(void) {
   unit_start_heap();
-  port_cpu_init();
   cr_assert(mark_init());
 }
 
@@ -38,18 +37,16 @@ enum { MARKERS = 3 };
 static inline uint64_t *bitmaps(void) { return (uint64_t *)heap.marked; }
 
 /* A whole marking from one array of words: page by page and by pointers, each by one thread, by two
-   and by more, with what every CPU has and with what this one has. All must come to the same. */
+   and by more. All must come to the same. */
 static inline struct mark_counts mark_as(struct mark_words words, const void *roots, size_t size) {
   size_t all = heap.top * sizeof *heap.marked;
   static const unsigned markers[] = {MARKERS, 2, 1};
-  enum { WAYS = 4 * sizeof markers / sizeof *markers };
-  bool wide = port_wide;
+  enum { WAYS = 2 * sizeof markers / sizeof *markers };
   struct mark_counts counts = {0};
   uint64_t *marked = malloc(all);
   for (unsigned i = 0; i < WAYS; i++) {
     struct mark_counts before = counts;
-    port_wide = wide && i / 2 % 2 == 0;
-    counts = mark_by(markers[i / 4], i % 2 == 0, &words, roots, size);
+    counts = mark_by(markers[i / 2], i % 2 == 0, &words, roots, size);
     if (i) {
       cr_assert_eq(memcmp(marked, bitmaps(), all), 0, "other objects are marked in way %u", i);
       cr_assert_eq(counts.objects, before.objects, "way %u", i);
@@ -58,7 +55,6 @@ static inline struct mark_counts mark_as(struct mark_words words, const void *ro
     memcpy(marked, bitmaps(), all);
   }
   free(marked);
-  port_wide = wide;
   return counts;
 }
 static inline struct mark_counts mark_from(const void *roots, size_t size, unsigned stride) {
