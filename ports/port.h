@@ -135,6 +135,14 @@ HIDDEN void port_ask_for_huge_pages(void *address, size_t size);
 /* Gives the physical memory back; the range reads as zero afterwards. False when the kernel
    refuses (locked memory): contents are then unchanged. */
 HIDDEN bool port_purge(void *address, size_t size);
+/* Maps fresh pages in place of whatever is mapped there: zero, readable and writable. False: there
+   was no room for one mapping more. */
+HIDDEN bool port_renew(void *address, size_t size);
+/* Do such flags of mmap and mremap have a mapping take the place of what is there? Does such an
+   advice say what a child has of memory? */
+HIDDEN bool port_map_replaces(int flags);
+HIDDEN bool port_remap_replaces(int flags);
+HIDDEN bool port_advice_on_children(int advice);
 HIDDEN bool port_protect_read(void *address, size_t size);
 HIDDEN bool port_protect_write(void *address, size_t size); /* and read */
 HIDDEN bool port_protect_none(void *address, size_t size);

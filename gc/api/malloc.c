@@ -267,7 +267,7 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   bool by_pages =
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
-      options.free_policy == FREE_TRUST && !(atomic_get(&cell->page->hints) & HINT_STACK) &&
+      options.free_policy == FREE_TRUST && !(atomic_get(&cell->page->hints) & (HINT_STACK | HINT_MAPPED)) &&
       ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
   if (UNLIKELY(heap.pads != NULL) && by_pages) canary_wipe(cell->address, cell->page->size);
   enum port_move moved =

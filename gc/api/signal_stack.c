@@ -20,18 +20,18 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/auxv.h>
-#include <sys/mman.h>
 
 #include "api/next.h"
 #include "api/process.h"
 #include "api/signals.h"
-#include "base/remedy.h"
 #include "mutator/thread.h"
 #include "ports/port.h"
 
 /* AT_MINSIGSTKSZ, which the headers of older distributions lack. */
 enum { LARGEST_FRAME = 51 };
 enum { OLD_KERNEL = 16 * 1024, HANDLER = 2 * 1024 };
+
+bool signal_stack_used;
 
 /* Is it surely large enough? Otherwise the cycles decide. */
 static bool is_large(const stack_t *stack) {
@@ -45,6 +45,7 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
   bool announced = size && process_announce();
   int result = NEXT(sigaltstack)(stack, old), error = errno;
   if (result == 0) {
+    atomic_set(&signal_stack_used, true);
     thread_set_signal_stack(size);
     if (self.thread) thread_set_alternate_stack(self.thread, port_alternate_stack());
   }
@@ -63,11 +64,4 @@ void signal_stack_give_up(void) {
     thread_set_alternate_stack(self.thread, 0);
   }
   errno = error;
-}
-
-EXPORT int munmap(void *address, size_t size) {
-  if (self.thread && UNLIKELY(self.thread->alternate_stack - (uintptr_t)address < size) &&
-      !WITHOUT(unmapped_signal_stack) && !process_is_vfork_child())
-    signal_stack_give_up();
-  return NEXT(munmap)(address, size);
 }

@@ -83,6 +83,7 @@
   X(freed_signal_stack) /* which is nobody else's as long as the kernel has it */                  \
   X(unmapped_signal_stack) /* and the kernel does not keep what its thread unmaps */               \
   X(freed_in_hand)     /* what a program has just freed still leads on to what it did not */       \
+  X(own_pages)         /* what a program mapped over a large block ends with the block */          \
   X(main_stack_top)    /* the main stack up to its end, arguments and environment included */      \
   X(segment_bases)     /* and so are the bases of fs and gs */                                     \
   X(on_stack)          /* the stop's frame goes to the alternate stack */                          \

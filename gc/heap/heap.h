@@ -73,6 +73,7 @@ enum barred {
 enum page_hint {
   HINT_PINNED = 1, /* pinned objects */
   HINT_STACK = 2,  /* what is, or was, a thread's signal stack */
+  HINT_MAPPED = 4, /* a large object whose pages the program has mapped, or protected, itself */
 };
 
 struct mutator;

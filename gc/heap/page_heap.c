@@ -390,14 +390,20 @@ void page_heap_forget_sweep(struct page *page) {
   atomic_set(&page->unswept, 0);
 }
 
+/* These pages of an object are the heap's again, whatever the program has made of them. */
+static bool take_over(const struct page *page, size_t from, size_t to) {
+  if (LIKELY(!(atomic_get(&page->hints) & HINT_MAPPED))) return true;
+  return port_renew((void *)(page_address(page) + from * HEAP_PAGE), (to - from) * HEAP_PAGE);
+}
+
 void page_heap_release_large(struct page *page) {
   lock_acquire(&state.lock);
-  if (UNLIKELY(page->barred) &&
-      !(guard_open(page) && guard_lift(page))) { /* nobody else can use it */
+  size_t pages = pages_for(page->size);
+  if ((UNLIKELY(page->barred) && !(guard_open(page) && guard_lift(page))) ||
+      !take_over(page, 0, pages)) { /* nobody else can use it */
     lock_release(&state.lock);
     return;
   }
-  size_t pages = pages_for(page->size);
   bool clean = page->purged;
   page_heap_note_large(0, clean ? page->size / EMPTIED_SHARE : page->size);
   forget(page);
@@ -405,7 +411,8 @@ void page_heap_release_large(struct page *page) {
   page_heap_forget_sweep(page);
   if (clean) atomic_set(&counts.emptied, counts.emptied - pages);
   for (size_t i = 1; i < pages; i++) page[i].unwiped = page->unwiped;
-  give_back(page, pages, clean ? 0 : pages, page->dirty);
+  bool fresh = clean || page->hints & HINT_MAPPED;
+  give_back(page, pages, fresh ? 0 : pages, page->dirty);
   lock_release(&state.lock);
 }
 
@@ -504,7 +511,9 @@ bool page_heap_resize_large(struct page *page, size_t bytes) {
   }
   fill_large(page); /* found dead, perhaps, and used after all */
   size_t before = page->size;
-  if (pages < old) {
+  if (pages < old && !take_over(page, pages, old)) {
+    done = false;
+  } else if (pages < old) {
     page->size = size;
     COMPILER_BARRIER();
     cut_large(page, old, pages);

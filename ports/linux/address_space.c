@@ -90,6 +90,17 @@ bool port_purge(void *address, size_t size) {
   return SYSTEM_CALL(SYS_madvise, address, size, MADV_DONTNEED) == 0 || WITHOUT(locked_memory);
 }
 
+bool port_renew(void *address, size_t size) {
+  return map(address, size, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED) != NULL;
+}
+
+bool port_map_replaces(int flags) { return flags & MAP_FIXED; }
+bool port_remap_replaces(int flags) { return flags & MREMAP_FIXED; }
+bool port_advice_on_children(int advice) {
+  return advice == MADV_DONTFORK || advice == MADV_WIPEONFORK;
+}
+
 bool port_protect_read(void *address, size_t size) {
   return SYSTEM_CALL(SYS_mprotect, address, size, PROT_READ) == 0;
 }
@@ -108,9 +119,7 @@ enum port_move port_move_pages(void *old_address, void *new_address, size_t size
   if (result == (long)new_address) return PORT_MOVED;
   /* The kernel may have unmapped the target before it failed: put fresh pages there. It may refuse
      them too, having left the target as it was. */
-  if (map(new_address, size, PROT_READ | PROT_WRITE,
-          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED))
-    return PORT_NOT_MOVED;
+  if (port_renew(new_address, size)) return PORT_NOT_MOVED;
   return SYSTEM_CALL(SYS_mprotect, new_address, size, PROT_READ | PROT_WRITE) == 0 ? PORT_NOT_MOVED
                                                                                    : PORT_MOVE_LOST;
 }

@@ -24,6 +24,7 @@ HAZARD_BY_DESIGN(settings_of_libc, .command.argv = {"foreign", "family"},
 PRESSURE_BY_DESIGN(usable_size, "usable")
 /* A freed cell holds no links, and its memory stays. */
 PRESSURE_BY_DESIGN(read_after_free, "stale")
+PRESSURE(mapped_over, "mapped-over", "own_pages")
 PRESSURE_BY_DESIGN(list_freed_before_it_is_read_alone, "walked-alone")
 PRESSURE(list_freed_before_it_is_read, "walked", "freed_in_hand")
 

@@ -11,6 +11,7 @@
    stale       what was read after free mostly is what was there
    walked      a list whose nodes are freed before the next is asked of them, under collections
    walked-alone   the same where memory goes back to the kernel
+   mapped-over what the program made of a large block's pages ends with the block
    given-back  memory that was freed goes back to the kernel
    steady      a program that frees what it allocates is not collected
    growing     a program that only grows is collected less and less often
@@ -25,6 +26,7 @@
 
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* The beginning of reclaim.h's statistics. */
@@ -326,6 +328,59 @@ static void walked_alone(void) {
   }
 }
 
+/* glibc's large blocks are mappings of their own. */
+enum { MAPPED = 1 << 20, INSIDE = MAPPED - 8192 };
+
+static char *whole_pages_of(char *block) {
+  return (char *)(((uintptr_t)block + 4095) & ~(uintptr_t)4095);
+}
+
+static void use_again(void) {
+  char *blocks[20];
+  for (int i = 0; i < 20; i++) memset(blocks[i] = malloc(MAPPED), 2, MAPPED);
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    int same = 0;
+    for (int i = 0; i < 20; i++)
+      for (int at = 0; at < MAPPED; at += 4096) same += blocks[i][at] == 2;
+    _exit(same == 20 * (MAPPED / 4096) ? 0 : 1);
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  for (int i = 0; i < 20; i++) free(blocks[i]);
+}
+
+static void mapped_over(void) {
+  mallopt(M_MMAP_THRESHOLD, 128 << 10); /* or glibc raises it by what is freed */
+  for (int way = 0; way < 8; way++) {
+    char *block = malloc(MAPPED), *pages = whole_pages_of(block);
+    memset(block, 1, MAPPED);
+    int file = memfd_create("file", 0), shared = way == 4 ? MAP_SHARED : MAP_PRIVATE;
+    CHECK(file >= 0 && ftruncate(file, INSIDE) == 0);
+    switch (way) {
+    case 0: CHECK(mprotect(pages, INSIDE, PROT_READ) == 0); break;
+    case 1: CHECK(mprotect(pages, INSIDE, PROT_NONE) == 0); break;
+    case 2: CHECK(mprotect(pages + 65536, 65536, PROT_READ | PROT_EXEC) == 0); break;
+    case 3:
+    case 4:
+      CHECK(mmap(pages, INSIDE, PROT_READ | PROT_WRITE, shared | MAP_FIXED, file, 0) == pages);
+      memset(pages, 7, INSIDE);
+      break;
+    case 5: CHECK(madvise(pages, INSIDE, MADV_DONTFORK) == 0); break;
+    case 6: CHECK(madvise(pages, INSIDE, MADV_WIPEONFORK) == 0); break;
+    default: CHECK(munmap(pages + 131072, 65536) == 0);
+    }
+    free(block);
+    use_again();
+    static char read_back[INSIDE];
+    CHECK(pread(file, read_back, INSIDE, 0) == INSIDE);
+    for (int at = 0; at < INSIDE; at++) CHECK(read_back[at] == (way == 4 ? 7 : 0));
+    close(file);
+    collect();
+  }
+}
+
 static void given_back(void) {
   enum { COUNT = 200000 };
   static void *blocks[COUNT];
@@ -586,16 +641,27 @@ static void sparse(void) {
 static const struct {
   const char *name;
   void (*run)(void);
-} cases[] = {{"limit", limit},         {"data", data},
-             {"no-memory", no_memory}, {"locked", locked},
-             {"recycled", recycled},   {"moves", moves},
-             {"mappings", mappings},   {"usable", usable},
-             {"stale", stale},         {"given-back", given_back},
-             {"walked", walked},       {"walked-alone", walked_alone},
-             {"steady", steady},       {"growing", growing},
-             {"queue", queue},         {"dead-stack", dead_stack},
-             {"adjacent", adjacent},   {"bits", bits},
-             {"deep", deep},           {"wide", wide},
+} cases[] = {{"limit", limit},
+             {"data", data},
+             {"no-memory", no_memory},
+             {"locked", locked},
+             {"recycled", recycled},
+             {"moves", moves},
+             {"mappings", mappings},
+             {"usable", usable},
+             {"stale", stale},
+             {"given-back", given_back},
+             {"walked", walked},
+             {"walked-alone", walked_alone},
+             {"mapped-over", mapped_over},
+             {"steady", steady},
+             {"growing", growing},
+             {"queue", queue},
+             {"dead-stack", dead_stack},
+             {"adjacent", adjacent},
+             {"bits", bits},
+             {"deep", deep},
+             {"wide", wide},
              {"sparse", sparse}};
 
 int main(int count, char **arguments) {

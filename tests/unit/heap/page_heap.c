@@ -239,6 +239,28 @@ Test(page_heap, purging_gives_memory_back_and_leaves_zeros) {
   cr_expect(is_zero(begin, 24 * HEAP_PAGE));
 }
 
+/* All of it, and what a shrunk object gives back. */
+Test(page_heap, pages_that_the_program_protected_are_as_new_for_others) {
+  for (size_t keep = 0; keep <= 2; keep += 2) {
+    bool zero;
+    struct page *page = unit_large(6, GRANULE, &zero), *behind = unit_large(1, GRANULE, &zero);
+    char *begin = (char *)page_address(page);
+    memset(begin, 1, 6 * HEAP_PAGE);
+    cr_assert_eq(mprotect(begin + keep * HEAP_PAGE, 3 * HEAP_PAGE, PROT_NONE), 0);
+    page->hints = HINT_MAPPED;
+    if (keep) cr_assert(unit_resize_large(page, keep));
+    else page_heap_release_large(page);
+    struct page *next = unit_large(6 - keep, GRANULE, &zero);
+    cr_assert_eq(page_address(next), (uintptr_t)begin + keep * HEAP_PAGE);
+    cr_expect_eq(next->hints, 0);
+    cr_assert(!zero || is_zero(page_address(next), (6 - keep) * HEAP_PAGE));
+    memset((void *)page_address(next), 2, (6 - keep) * HEAP_PAGE);
+    if (keep) page_heap_release_large(page);
+    page_heap_release_large(next);
+    page_heap_release_large(behind);
+  }
+}
+
 Test(page_heap, a_dirty_run_is_not_called_zero) {
   bool zero;
   struct page *page = unit_large(4, GRANULE, &zero);

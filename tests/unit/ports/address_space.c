@@ -179,6 +179,22 @@ Test(address_space, pages_that_cannot_move_stay) {
   range[3 * 4096] = 1;
 }
 
+Test(address_space, renewed_pages_are_as_new) {
+  size_t size = 16 * KERNEL_PAGE;
+  char *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  cr_assert_neq(pages, MAP_FAILED);
+  memset(pages, 1, size);
+  cr_assert_eq(mprotect(pages, 3 * KERNEL_PAGE, PROT_NONE), 0);
+  cr_assert_eq(munmap(pages + 5 * KERNEL_PAGE, 2 * KERNEL_PAGE), 0);
+  cr_assert(port_renew(pages, size));
+  for (size_t i = 0; i < size; i++) cr_assert_eq(pages[i], 0);
+  memset(pages, 2, size);
+  cr_expect(port_map_replaces(MAP_PRIVATE | MAP_FIXED) && !port_map_replaces(MAP_PRIVATE));
+  cr_expect(port_remap_replaces(MREMAP_MAYMOVE | MREMAP_FIXED));
+  cr_expect(!port_remap_replaces(MREMAP_MAYMOVE));
+  cr_expect(port_advice_on_children(MADV_DONTFORK) && !port_advice_on_children(MADV_DONTNEED));
+}
+
 Test(address_space, a_page_that_fork_wipes) {
   int *page = port_wiped_on_fork_page();
   cr_assert(page);
