@@ -146,13 +146,16 @@ static void mark_in_hand(uintptr_t begin, uintptr_t end) {
     mark_freed(*(const uintptr_t *)at);
 }
 
-/* Not beyond what is sure to be there: the end of a known stack, else that of the page. */
+/* Not beyond the end of a known stack, else of the page. A stack pointer may be about to come to a
+   page that a handler of the program's has still to provide: copied, so that it raises no fault. */
 static void mark_stack_top(int id, const struct thread *record, uintptr_t stack_pointer) {
-  uintptr_t begin, end;
+  uintptr_t begin, end, words[IN_HAND / sizeof(uintptr_t)];
   known_stack(id, record, &begin, &end);
   if (stack_pointer < begin || stack_pointer >= end)
     end = round_down(stack_pointer, KERNEL_PAGE) + KERNEL_PAGE;
-  mark_in_hand(stack_pointer, size_min(end, stack_pointer + IN_HAND));
+  stack_pointer = round_up(stack_pointer, sizeof(uintptr_t));
+  long size = port_peek(stack_pointer, words, size_min(end - stack_pointer, sizeof words));
+  if (size > 0) mark_in_hand((uintptr_t)words, (uintptr_t)words + (size_t)size);
 }
 
 static void mark_thread(int id, const struct thread *record, uintptr_t stack_pointer,
@@ -279,8 +282,10 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
     bool in_handler = frame->stack_pointer - frame->alternate_stack < frame->alternate_size;
     mark_thread(thread->id, thread->record, frame->stack_pointer, thread->handler_stack,
                 in_handler);
-    mark_stack_top(thread->id, thread->record, frame->stack_pointer);
-    mark_in_hand(frame->frame_begin, frame->frame_end);
+    if (frame->frame_end) { /* one that is parked is in no such loop */
+      mark_stack_top(thread->id, thread->record, frame->stack_pointer);
+      mark_in_hand(frame->frame_begin, frame->frame_end);
+    }
     mark_bases(frame->alternate_stack, frame->bases);
     if (!WITHOUT(signal_frame)) mark_stretch(thread->frame.frame_begin, thread->frame.frame_end);
   }
