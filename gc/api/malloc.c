@@ -162,6 +162,12 @@ static bool is_signal_stack(const struct cell *cell) {
          !permit_forbidden() && thread_alternate_stack_in(cell->address, cell->page->size);
 }
 
+/* Not what the program may have protected: its pages are made anew. */
+static void wipe(const struct cell *cell) {
+  if (!(atomic_get(&cell->page->hints) & HINT_MAPPED))
+    memset((void *)cell->address, 0, cell_usable(cell));
+}
+
 static void give_up(void *pointer, const char *by, uintptr_t caller) {
   struct cell cell;
   if (!is_in_use(pointer, &cell, by, caller)) {
@@ -184,10 +190,10 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
   }
   if (options.free_policy == FREE_QUARANTINE) {
     if (!quarantine(&cell)) bad_pointer(by, pointer);
-    else if (UNLIKELY(options.zero) && !is_emptied(&cell)) memset(pointer, 0, cell_usable(&cell));
+    else if (UNLIKELY(options.zero) && !is_emptied(&cell)) wipe(&cell);
     return;
   }
-  if (UNLIKELY(options.zero)) memset(pointer, 0, cell_usable(&cell));
+  if (UNLIKELY(options.zero)) wipe(&cell);
   /* First: what is freed now is not among what goes back. The program may be about to read it. */
   if (atomic_get(&page_heap_counts.dirty_free) >= MIB / HEAP_PAGE ||
       atomic_get(&mutator_pages_emptied))
@@ -267,7 +273,8 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
   bool by_pages =
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
-      options.free_policy == FREE_TRUST && !(atomic_get(&cell->page->hints) & (HINT_STACK | HINT_MAPPED)) &&
+      options.free_policy == FREE_TRUST &&
+      !(atomic_get(&cell->page->hints) & (HINT_STACK | HINT_MAPPED)) &&
       ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
   if (UNLIKELY(heap.pads != NULL) && by_pages) canary_wipe(cell->address, cell->page->size);
   enum port_move moved =
