@@ -1,5 +1,6 @@
 /* mark.c: see mark.h. */
 #include "collect/marker.h"
+#include "heap/guard.h"
 
 struct marker markers[WORKERS_MOST] __attribute__((aligned(LINE)));
 struct marking marking = {.parts = 1};
@@ -172,6 +173,13 @@ void mark_range(uintptr_t begin, uintptr_t end) {
 
 void mark_word(uintptr_t word) { consider(&markers[0], word); }
 
+/* On its way back a block may be closed yet, and nothing tells any more. */
+static COLD void scan_copy(uintptr_t begin, size_t size) {
+  uintptr_t words[FREED_PART / sizeof(uintptr_t)];
+  long copied = port_peek(begin, words, size);
+  if (copied > 0) marker_scan(&markers[0], (uintptr_t)words, (uintptr_t)words + (size_t)copied);
+}
+
 void mark_freed(uintptr_t word) {
   struct cell cell;
   if (LIKELY(word - marking.first >= marking.span)) return;
@@ -181,7 +189,9 @@ void mark_freed(uintptr_t word) {
     begin = cell.address;
     end = begin + cell.page->size;
   } /* else where it began and ended is not known any more */
-  marker_scan_part(&markers[0], begin, size_min(end - begin, FREED_PART));
+  size_t size = size_min(end - begin, FREED_PART);
+  if (UNLIKELY(guard_wanted())) scan_copy(begin, size);
+  else marker_scan_part(&markers[0], begin, size);
 }
 
 /* Found again: its count starts anew. Compared, since a state byte belongs to the program. */

@@ -175,6 +175,24 @@ Test(mark, what_was_freed_leads_on_for_who_has_it_in_hand) {
   }
 }
 
+/* freed=fault: a stop comes after a block is none any more and before it is open again. */
+Test(mark, what_was_freed_may_be_closed_yet) {
+  options.freed = FREED_FAULT;
+  size_t size = 1 << 20;
+  void **freed = make(size);
+  freed[1] = make_list(50, 48, 0);
+  *state_at((uintptr_t)freed) = STATE_NONE;
+  for (int open = 1; open >= 0; open--) {
+    cr_assert_eq(mprotect(freed, size, open ? PROT_READ | PROT_WRITE : PROT_NONE), 0);
+    sweep_cancel();
+    mark_prepare(1);
+    mark_begin(&plain, NULL);
+    mark_freed((uintptr_t)freed);
+    cr_assert(mark_drain());
+    cr_expect_eq(mark_end().objects, open ? 50 : 0);
+  }
+}
+
 Test(mark, condemned_and_quarantined_objects_are_scanned) {
   void **object = make(100), *child = make(100);
   object[0] = child;
