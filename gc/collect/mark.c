@@ -173,7 +173,7 @@ void mark_range(uintptr_t begin, uintptr_t end) {
 
 void mark_word(uintptr_t word) { consider(&markers[0], word); }
 
-/* On its way back a block may be closed yet, and nothing tells any more. */
+/* A block on its way back may be closed yet, or what lies behind it, and nothing tells here. */
 static COLD void scan_copy(uintptr_t begin, size_t size) {
   uintptr_t words[FREED_PART / sizeof(uintptr_t)];
   long copied = port_peek(begin, words, size);
