@@ -56,9 +56,9 @@ ALIAS(mmap64, mmap); /* off_t has 64 bits */
 
 EXPORT int munmap(void *address, size_t size) {
   note(address, size);
-  if (atomic_get(&signal_stack_used) && self.thread &&
-      UNLIKELY(self.thread->alternate_stack - (uintptr_t)address < size) &&
-      !WITHOUT(unmapped_signal_stack) && !process_is_vfork_child())
+  if (UNLIKELY(atomic_get(&thread_alternate_stacks)) && self.thread &&
+      self.thread->alternate_stack - (uintptr_t)address < size && !WITHOUT(unmapped_signal_stack) &&
+      !process_is_vfork_child())
     signal_stack_give_up();
   return NEXT(munmap)(address, size);
 }

@@ -31,8 +31,6 @@
 enum { LARGEST_FRAME = 51 };
 enum { OLD_KERNEL = 16 * 1024, HANDLER = 2 * 1024 };
 
-bool signal_stack_used;
-
 /* Is it surely large enough? Otherwise the cycles decide. */
 static bool is_large(const stack_t *stack) {
   size_t frame = getauxval(LARGEST_FRAME);
@@ -45,7 +43,6 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
   bool announced = size && process_announce();
   int result = NEXT(sigaltstack)(stack, old), error = errno;
   if (result == 0) {
-    atomic_set(&signal_stack_used, true);
     thread_set_signal_stack(size);
     if (self.thread) thread_set_alternate_stack(self.thread, port_alternate_stack());
   }

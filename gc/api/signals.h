@@ -28,8 +28,6 @@ static inline bool entry_has_siginfo(uint64_t entry) { return (entry & ENTRY_SIG
 HIDDEN void signals_start(void);
 /* The handler that the gate calls for this signal, as a table word. */
 HIDDEN uint64_t signals_entry(int signo);
-/* Has any thread ever had an alternate stack? */
-extern HIDDEN bool signal_stack_used;
 /* The calling thread, which has a record, has no alternate stack from here on (signal_stack.c). */
 HIDDEN void signal_stack_give_up(void);
 

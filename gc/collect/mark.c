@@ -1,6 +1,5 @@
 /* mark.c: see mark.h. */
 #include "collect/marker.h"
-#include "heap/guard.h"
 
 struct marker markers[WORKERS_MOST] __attribute__((aligned(LINE)));
 struct marking marking = {.parts = 1};
@@ -173,25 +172,19 @@ void mark_range(uintptr_t begin, uintptr_t end) {
 
 void mark_word(uintptr_t word) { consider(&markers[0], word); }
 
-/* A block on its way back may be closed yet, or what lies behind it, and nothing tells here. */
-static COLD void scan_copy(uintptr_t begin, size_t size) {
-  uintptr_t words[FREED_PART / sizeof(uintptr_t)];
-  long copied = port_peek(begin, words, size);
-  if (copied > 0) marker_scan(&markers[0], (uintptr_t)words, (uintptr_t)words + (size_t)copied);
-}
-
 void mark_freed(uintptr_t word) {
   struct cell cell;
   if (LIKELY(word - marking.first >= marking.span)) return;
-  uintptr_t begin = round_up(word, sizeof(uintptr_t)), end = marking.first + marking.span;
+  /* Where a block began and ended whose pages went back is not known any more, and what lies behind
+     may be another's, and closed. */
+  uintptr_t begin = round_up(word, sizeof(uintptr_t));
+  uintptr_t end = round_down(word, KERNEL_PAGE) + KERNEL_PAGE;
   if (cell_of(word, &cell)) {
     if (!state_is_none(atomic_get(cell.state))) return;
     begin = cell.address;
-    end = begin + cell.page->size;
-  } /* else where it began and ended is not known any more */
-  size_t size = size_min(end - begin, FREED_PART);
-  if (UNLIKELY(guard_wanted())) scan_copy(begin, size);
-  else marker_scan_part(&markers[0], begin, size);
+    end = begin + size_min(cell.page->size, FREED_PART);
+  }
+  marker_scan_part(&markers[0], begin, end - begin);
 }
 
 /* Found again: its count starts anew. Compared, since a state byte belongs to the program. */

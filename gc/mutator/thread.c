@@ -18,6 +18,7 @@ static struct {
 enum { TAKEN = -1, GONE = -2 }; /* ids of records whose threads are being set up, or have ended */
 
 bool thread_instrumented;
+bool thread_alternate_stacks;
 void (*thread_attached)(void);
 
 static void use(struct mutator *mutator) {
@@ -131,6 +132,7 @@ static COLD void watch_stack(uintptr_t stack) {
 void thread_set_alternate_stack(struct thread *thread, uintptr_t stack) {
   uintptr_t former = thread->alternate_stack;
   if (LIKELY(former == stack)) return;
+  atomic_set(&thread_alternate_stacks, true);
   atomic_set(&thread->former_stack, former);
   atomic_set(&thread->alternate_stack, stack);
   if (UNLIKELY(heap_holds(stack)) && !WITHOUT(freed_signal_stack)) watch_stack(stack);

@@ -54,6 +54,8 @@ HIDDEN void thread_note_stack(uintptr_t address);
 HIDDEN void thread_set_signal_stack(size_t size);
 /* The smallest of those of all threads, SIZE_MAX when there is none. */
 HIDDEN size_t thread_smallest_signal_stack(void);
+/* Has any thread had an alternate stack? False for most programs, for good. */
+extern HIDDEN bool thread_alternate_stacks;
 /* That thread's alternate stack begins here, 0: it has none. The free() of a block of the heap that
    is one becomes a slow one, which can ask whether it is still in use. Async-signal-safe. */
 HIDDEN void thread_set_alternate_stack(struct thread *thread, uintptr_t stack);

@@ -57,8 +57,8 @@ bool port_call_apart(void (*function)(void *), void *argument, void *stack, size
 int port_open_read(const char *path) { return open_file(path, O_RDONLY); }
 int port_open_directory(const char *path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
 int port_open_append(const char *path) {
-  return open_file(path,
-                   O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK); /* a pipe may have no reader */
+  /* A pipe may have no reader. */
+  return open_file(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK);
 }
 
 long port_read(int descriptor, void *buffer, size_t size) {
@@ -92,12 +92,19 @@ static long write_without_signal(int descriptor, const void *buffer, size_t size
   return result;
 }
 
+/* After a signal it is not waited for again: where many come that would be without end. */
+static bool has_room(int descriptor) {
+  struct pollfd ready = {.fd = descriptor, .events = POLLOUT};
+  if (descriptor < 0) return true;
+  long found = SYSTEM_CALL(SYS_poll, &ready, 1, WRITE_PATIENCE);
+  if (found == -EINTR) found = SYSTEM_CALL(SYS_poll, &ready, 1, 0);
+  return found != 0;
+}
+
 long port_write(int descriptor, const void *buffer, size_t size) {
   if (atomic_get(&port_sealed) || port_is_filtered()) /* which may not know the other calls */
     return write_plainly(descriptor, buffer, size);
-  struct pollfd ready = {.fd = descriptor, .events = POLLOUT};
-  if (descriptor >= 0 && SYSTEM_CALL(SYS_poll, &ready, 1, WRITE_PATIENCE) == 0) return -EAGAIN;
-  return write_without_signal(descriptor, buffer, size);
+  return has_room(descriptor) ? write_without_signal(descriptor, buffer, size) : -EAGAIN;
 }
 
 void port_close(int descriptor) { SYSTEM_CALL(SYS_close, descriptor); }
