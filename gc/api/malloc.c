@@ -194,11 +194,10 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
     return;
   }
   if (UNLIKELY(options.zero)) wipe(&cell);
-  /* First: what is freed now is not among what goes back. The program may be about to read it. */
+  if (release(pointer) == RELEASE_NOT_LIVE) bad_pointer(by, pointer);
   if (atomic_get(&page_heap_counts.dirty_free) >= MIB / HEAP_PAGE ||
       atomic_get(&mutator_pages_emptied))
     background_attention();
-  if (release(pointer) == RELEASE_NOT_LIVE) bad_pointer(by, pointer);
 }
 
 /* All there is to do for most objects when free() does not free. */

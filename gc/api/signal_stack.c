@@ -54,7 +54,7 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
 void signal_stack_give_up(void) {
   const stack_t none = {.ss_flags = SS_DISABLE};
   int error = errno;
-  /* Not while it runs there, nor in a handler, whose return brings it back: then all is as it was.
+  /* Not while it runs there, nor in a handler, whose return brings it back: then nothing changes.
    */
   if (NEXT(sigaltstack)(&none, NULL) == 0) {
     thread_set_signal_stack(0);

@@ -181,6 +181,7 @@ void mark_freed(uintptr_t word) {
   uintptr_t end = round_down(word, KERNEL_PAGE) + KERNEL_PAGE;
   if (cell_of(word, &cell)) {
     if (!state_is_none(atomic_get(cell.state))) return;
+    if (cell.page->hints & HINT_MAPPED) return; /* unmapped, perhaps */
     begin = cell.address;
     end = begin + size_min(cell.page->size, FREED_PART);
   }

@@ -26,12 +26,16 @@ COLD bool marker_is_closed(uintptr_t begin, uintptr_t end) {
   return false;
 }
 
+static void scan_copies(struct marker *w, uintptr_t address, size_t size) {
+  uintptr_t begin = round_down(address, KERNEL_PAGE);
+  uintptr_t end = round_up(address + size, KERNEL_PAGE); /* neighbours: kept for nothing */
+  if (!port_present_copies(&w->large, begin, end, scan_present, w)) w->failed = true;
+}
+
 void marker_scan_part(struct marker *w, uintptr_t address, size_t size) {
-  if (UNLIKELY(marking.protected_count) && marker_is_closed(address, address + size)) {
-    uintptr_t begin = round_down(address, KERNEL_PAGE);
-    uintptr_t end = round_up(address + size, KERNEL_PAGE); /* neighbours: kept for nothing */
-    if (!port_present_copies(&w->large, begin, end, scan_present, w)) w->failed = true;
-  } else if (size < PRESENCE_FILTER || WITHOUT(large_presence))
+  if (UNLIKELY(marking.protected_count) && marker_is_closed(address, address + size))
+    scan_copies(w, address, size);
+  else if (size < PRESENCE_FILTER || WITHOUT(large_presence))
     marker_scan(w, address, address + size);
   else if (!port_present_ranges(&w->large, address, address + size, scan_present, w))
     w->failed = true;
@@ -59,6 +63,12 @@ static void note_presence(void *context, uintptr_t begin, uintptr_t end) {
   else marker_scan(presence->marker, begin, end);
 }
 
+/* Part of it may have been unmapped: only copying raises no fault, wherever presence is not known.
+ */
+static bool is_mapped_over(const struct page *page) {
+  return UNLIKELY(page->hints & HINT_MAPPED) && !WITHOUT(own_pages);
+}
+
 /* What begins here of a large object, up to where the next slice or piece does, and some of that:
    no word is cut in two. */
 void marker_scan_portion(struct marker *w, object object) {
@@ -71,6 +81,10 @@ void marker_scan_portion(struct marker *w, object object) {
     return;
   }
   end = size_min(at + PIECE + KERNEL_PAGE, end);
+  if (is_mapped_over(cell.page)) {
+    scan_copies(w, at, end - at);
+    return;
+  }
   if (WITHOUT(large_presence) || (UNLIKELY(marking.protected_count) && marker_is_closed(at, end))) {
     marker_scan_part(w, at, end - at);
     return;
@@ -85,6 +99,7 @@ void marker_scan_large(struct marker *w, object object) {
   const struct page *page = object_page(object);
   size_t size = page->size;
   if (UNLIKELY(page->barred & BARRED_WHOLE)) return;
-  if (size < PRESENCE_FILTER) marker_scan_part(w, address, size);
+  if (size < PRESENCE_FILTER && is_mapped_over(page)) scan_copies(w, address, size);
+  else if (size < PRESENCE_FILTER) marker_scan_part(w, address, size);
   else push_parts(w, address, address + size, address + size, PIECE, CLASS_PIECE);
 }

@@ -64,10 +64,10 @@ static inline size_t page_heap_unfilled(void) {
 
 /* A span for cells of a class: descriptor and tables set up, no owner, its allocated bits all
    clear for valid cells. NULL: out of memory or address space. */
-/* From here on free() takes its slow way for all of this page in use, until it is used anew. */
-HIDDEN void page_heap_free_slowly(const struct page *page);
 HIDDEN struct page *page_heap_span(unsigned class);
 HIDDEN void page_heap_release_span(struct page *page);
+/* From here on free() takes its slow way for all of this page in use, until it is used anew. */
+HIDDEN void page_heap_free_slowly(const struct page *page);
 /* So many kernel pages of a span that is not current were given back, earlier ones included. By
    its owner. */
 HIDDEN void page_heap_note_holes(struct page *page, size_t holes);

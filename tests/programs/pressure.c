@@ -352,6 +352,10 @@ static void use_again(void) {
 }
 
 static void mapped_over(void) {
+  static char *kept; /* too small for a mapping of its own: never freed */
+  memset(kept = malloc(48 << 10), 1, 48 << 10);
+  CHECK(munmap(whole_pages_of(kept) + 16384, 8192) == 0);
+  collect();
   mallopt(M_MMAP_THRESHOLD, 128 << 10); /* or glibc raises it by what is freed */
   for (int way = 0; way < 8; way++) {
     char *block = malloc(MAPPED), *pages = whole_pages_of(block);
