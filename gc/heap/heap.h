@@ -96,8 +96,11 @@ struct page {
   union {
     uint32_t dirty; /* a free run: so many of its pages may hold something; 0: it is all zeros. A
                        large object: so many of its spare pages did when it was made */
-    uint32_t purged_at; /* a span: one more than the cells in use when its free kernel pages were
-                           last given back; 0: not since it was last used */
+    struct {        /* a span */
+      uint16_t purged_at;   /* one more than the cells in use when its free kernel pages were last
+                               given back; 0: not since it was last used */
+      uint16_t purged_when; /* page_heap.c */
+    };
   };
   uint8_t scan;    /* refill: next bitmap word; owner only */
   uint8_t skip;    /* refill: cells left out of the first word (colouring); owner only */

@@ -16,7 +16,9 @@ enum {
   LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
   DIRTY_PART = 8,      /* ... so large a part of what is */
   LEAST_REFILLED = 64, /* kernel pages wanted again: fewer of them say nothing */
-  REFILLED_PART = 4,   /* what is given back pays where so large a part of it, or more, is not */
+  REFILLED_PART = 4,   /* what is given back pays where so large a part of it or more is not, ... */
+  SOON_PART = 2,       /* ... and less than such a part is within ... */
+  SOON = 64,           /* ... so many ms */
   EXPECTED_SLACK = 16, /* collections begin so large a part later than planned */
 
   /* Spare pages of objects that grow, mostly address space that is never touched: */
@@ -42,7 +44,8 @@ static struct {
   size_t dirty_low;   /* the fewest dirty pages seen in this period */
   size_t purged;      /* pages over the limit that were given back in it and not yet taken again */
   size_t opened;      /* kernel pages given back out of pages in use, of late, ... */
-  size_t refilled;    /* ... and of such ones those wanted again */
+  size_t refilled;    /* ... and of such ones those wanted again, ... */
+  size_t soon;        /* ... and those wanted again soon */
   size_t allowance;   /* dirty pages that may stay because such pages were soon taken again */
   size_t most;        /* the most pages that memory ever stood behind */
   size_t expected;    /* pages that are likely to be in use before the next collection */
@@ -282,17 +285,23 @@ void page_heap_release_span(struct page *page) {
   lock_release(&state.lock);
 }
 
+/* Of a descriptor's size. They come round in a minute, and so one of a thousand pages that have
+   been left alone for longer counts as given back just now. */
+static uint16_t milliseconds(void) { return (uint16_t)(port_now() / 1000000); }
+
 void page_heap_note_holes(struct page *page, size_t holes) {
   lock_acquire(&state.lock);
   counts.holes += holes - page->purged;
   if (holes > page->purged) atomic_set(&state.opened, state.opened + holes - page->purged);
   page->purged = (uint8_t)holes;
+  page->purged_when = milliseconds();
   lock_release(&state.lock);
 }
 
 bool page_heap_holes_pay(void) {
   size_t refilled = atomic_get(&state.refilled), opened = atomic_get(&state.opened);
-  return refilled < LEAST_REFILLED || refilled < opened - opened / REFILLED_PART;
+  return refilled < LEAST_REFILLED || (refilled < opened - opened / REFILLED_PART &&
+                                       atomic_get(&state.soon) < opened / SOON_PART);
 }
 
 void page_heap_fill_holes(struct page *page) {
@@ -301,6 +310,8 @@ void page_heap_fill_holes(struct page *page) {
   lock_acquire(&state.lock);
   counts.holes -= page->purged;
   atomic_set(&state.refilled, state.refilled + page->purged);
+  if ((uint16_t)(milliseconds() - page->purged_when) < SOON)
+    atomic_set(&state.soon, state.soon + page->purged);
   page->purged = 0;
   note_growth(0);
   lock_release(&state.lock);
@@ -557,6 +568,7 @@ void page_heap_decay(uint64_t now) {
   state.allowance /= 2;
   atomic_set(&state.opened, state.opened / 2);
   atomic_set(&state.refilled, state.refilled / 2);
+  atomic_set(&state.soon, state.soon / 2);
   state.refused = false;
   atomic_set(&state.decay_at, now + decay_period);
   lock_release(&state.lock);
