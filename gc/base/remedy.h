@@ -102,6 +102,7 @@
   X(truncated_files)   /* files are read so that a fault is an error, not a signal */              \
   X(unreadable_pages)  /* what is closed to the program is read all the same */                    \
   X(words_across)      /* and no word is cut in two where a part of a mapping ends */              \
+  X(shared_after_fork) /* shared memory is asked for by the page cache, not by the page tables */  \
   X(shared_memory)     /* shared memory without a file of the file system */                       \
   X(above_limit)       /* files are opened although the program has used up its descriptors */
 

@@ -7,6 +7,10 @@
    read instead; where that cannot be opened (a process that dropped its privileges) mincore
    tells which anonymous pages are resident, and smaps which mappings hold some.
 
+   Of shared memory the page tables tell too little: fork does not copy their entries, and
+   MADV_DONTNEED drops them. There mincore tells what the page cache has, and what was swapped is
+   read whole.
+
    Anonymous private memory is read in place. What another process could truncate (files), and
    shared memory, is copied by process_vm_readv, which reports a fault instead of raising it;
    what is present but unreadable (PROT_NONE) through /proc/thread-self/mem. */
@@ -80,10 +84,14 @@ static enum reading reading_of(const struct mapping *mapping) {
   if (mapping->permissions[3] == 's') {
     /* Shared anonymous memory, memfds, System V segments and io_uring rings may hold private
        pointers; other shared files and devices do not. */
+    bool readable = mapping->permissions[0] == 'r';
     bool ours = name_begins(mapping, "/dev/zero") || name_begins(mapping, "/memfd:") ||
-                name_begins(mapping, "/SYSV") || name_begins(mapping, "/dev/shm/") ||
-                name_begins(mapping, "anon_inode:[io_uring]");
-    return ours && mapping->permissions[0] == 'r' && !WITHOUT(shared_memory) ? COPY_SHARED : SKIP;
+                name_begins(mapping, "/SYSV") || name_begins(mapping, "/dev/shm/");
+    bool special =
+        name_begins(mapping, "/anon_hugepage") || name_begins(mapping, "anon_inode:[io_uring]");
+    bool closed = ours && !readable && !WITHOUT(unreadable_pages);
+    if (WITHOUT(shared_memory)) return SKIP;
+    return closed || (readable && (ours || special)) ? COPY_SHARED : SKIP;
   }
   if (mapping->permissions[0] != 'r') return WITHOUT(unreadable_pages) ? SKIP : COPY;
   bool anonymous = mapping->name_length == 0 || mapping->name[0] == '[';
@@ -241,6 +249,23 @@ static long scan_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
   return ranges;
 }
 
+/* One more page that holds something; they come in order. False: no room. */
+static bool add_page(struct port_maps *maps, long *count, uintptr_t address) {
+  if (*count && maps->ranges[*count - 1].end == address) {
+    maps->ranges[*count - 1].end += KERNEL_PAGE;
+    return true;
+  }
+  if ((size_t)*count == maps->range_capacity) return false;
+  maps->ranges[(*count)++] = (struct port_range){address, address + KERNEL_PAGE};
+  return true;
+}
+
+/* The last page of a window is the first of the next, too: a word may lie across its end. */
+static uintptr_t window_stop(uintptr_t begin, size_t pages, size_t all) {
+  uintptr_t end = begin + pages * KERNEL_PAGE;
+  return pages < all && pages > 1 && !WITHOUT(words_across) ? end - KERNEL_PAGE : end;
+}
+
 /* Reservations have many pages and next to none that hold anything. */
 enum { AT_ONCE = 16 };
 static bool any_holds(const uint64_t entries[AT_ONCE]) {
@@ -249,14 +274,13 @@ static bool any_holds(const uint64_t entries[AT_ONCE]) {
   return (any & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
 }
 
-/* The same by reading the pagemap, or by mincore, a window at a time. The last page of a window is
-   the first of the next, too: a word may lie across its end. */
+/* The same by reading the pagemap, or by mincore, a window at a time. */
 static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
                        uintptr_t *stopped) {
   if (maps->scan_works) return scan_pages(maps, begin, end, files, stopped);
   size_t all = (end - begin) / KERNEL_PAGE, pages = size_min(all, maps->copy_size / 8);
   uintptr_t window_end = begin + pages * KERNEL_PAGE;
-  *stopped = window_end - (pages < all && pages > 1 && !WITHOUT(words_across) ? KERNEL_PAGE : 0);
+  *stopped = window_stop(begin, pages, all);
   uint64_t *entries = (uint64_t *)maps->copy;
   unsigned char *resident = (unsigned char *)maps->copy;
   if (maps->pagemap >= 0) {
@@ -280,16 +304,25 @@ static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
               (files || !(entries[i] & PAGEMAP_FILE));
     else holds = resident[i] & 1;
     if (!holds) continue;
-    uintptr_t address = begin + i * KERNEL_PAGE;
-    if (count && maps->ranges[count - 1].end == address) {
-      maps->ranges[count - 1].end += KERNEL_PAGE;
-    } else {
-      if ((size_t)count == maps->range_capacity) {
-        *stopped = address;
-        break;
-      }
-      maps->ranges[count++] = (struct port_range){address, address + KERNEL_PAGE};
-    }
+    if (add_page(maps, &count, begin + i * KERNEL_PAGE)) continue;
+    *stopped = begin + i * KERNEL_PAGE;
+    break;
+  }
+  return count;
+}
+
+/* The same for shared memory, by what is in the page cache. */
+static long list_cached(struct port_maps *maps, uintptr_t begin, uintptr_t end,
+                        uintptr_t *stopped) {
+  size_t all = (end - begin) / KERNEL_PAGE, pages = size_min(all, maps->copy_size);
+  unsigned char *cached = (unsigned char *)maps->copy;
+  long result = SYSTEM_CALL(SYS_mincore, begin, pages * KERNEL_PAGE, cached), count = 0;
+  if (result < 0) return result;
+  *stopped = window_stop(begin, pages, all);
+  for (size_t i = 0; i < pages; i++) {
+    if (!(cached[i] & 1) || add_page(maps, &count, begin + i * KERNEL_PAGE)) continue;
+    *stopped = begin + i * KERNEL_PAGE;
+    break;
   }
   return count;
 }
@@ -334,15 +367,62 @@ static bool holds_own_pages(struct port_maps *maps, uintptr_t wanted) {
   return pages != NONE;
 }
 
-static long list_pages_timed(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
+static long list_pages_timed(struct port_maps *maps, uintptr_t begin, uintptr_t end,
                              uintptr_t *stopped) {
   uint64_t from = port_now();
-  long count = list_pages(maps, begin, end, files, stopped);
+  long count = list_pages(maps, begin, end, false, stopped);
   maps->asking += port_now() - from;
   return count;
 }
 
-/* One mapping on its own: shared memory, and every mapping where PAGEMAP_SCAN is missing. */
+/* Is anything swapped, by anybody? Where it cannot be told it is. */
+static bool swap_is_used(struct port_maps *maps) {
+  char *text = maps->copy;
+  long got = port_read_file("/proc/swaps", text, maps->copy_size - 1);
+  if (got < 0 && got != -ENOENT) return true;
+  text[got > 0 ? got : 0] = 0;
+  for (const char *line = strchr(text, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
+    const char *at = line + 1;
+    for (int field = 0; field < 3; field++) { /* name, type, size */
+      while (*at && *at != ' ' && *at != '\t' && *at != '\n') at++;
+      while (*at == ' ' || *at == '\t') at++;
+    }
+    if (*at != '0') return true;
+  }
+  return false;
+}
+
+/* To read a page is to make it, so nothing of great size is read whole. False: it cannot be
+   searched. */
+static bool visit_shared_whole(struct port_maps *maps, const struct mapping *mapping) {
+  enum { MOST = 1 << 30 };
+  if (mapping->end - mapping->begin > MOST) return false;
+  return visit_copies(maps, mapping, mapping->begin, mapping->end);
+}
+
+/* Shared memory, even where it was put over memory of ours: a block, then, dead or alive. */
+static bool visit_shared(struct port_maps *maps, const struct mapping *mapping) {
+  uintptr_t begin = mapping->begin, stopped;
+  bool whole = name_begins(mapping, "/anon_hugepage"); /* mincore does not tell */
+  bool cached = !name_begins(mapping, "anon_inode:");  /* the kernel's: they have entries */
+  if (WITHOUT(shared_after_fork)) cached = whole = false;
+  while (begin < mapping->end && !whole) {
+    uint64_t from = port_now();
+    long count = cached ? list_cached(maps, begin, mapping->end, &stopped)
+                        : list_pages(maps, begin, mapping->end, true, &stopped);
+    maps->asking += port_now() - from;
+    whole = cached && count < 0; /* a filter refuses it */
+    if (!whole && (count < 0 || stopped <= begin)) return false;
+    for (long i = 0; i < count; i++)
+      if (!visit_copies(maps, mapping, maps->ranges[i].begin, maps->ranges[i].end)) return false;
+    begin = stopped;
+  }
+  /* Asked last: what left the page cache while it was looked through counts. */
+  if (cached && !whole) whole = swap_is_used(maps) && holds_own_pages(maps, mapping->begin);
+  return !whole || visit_shared_whole(maps, mapping);
+}
+
+/* One private mapping on its own, where PAGEMAP_SCAN is missing. */
 static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
                           enum reading reading, uintptr_t begin, uintptr_t end) {
   bool file_backed = reading == COPY && mapping->permissions[0] == 'r';
@@ -353,7 +433,7 @@ static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
   if (maps->pagemap < 0 && closed_file && !holds_own_pages(maps, mapping->begin)) return true;
   while (begin < end) {
     uintptr_t stopped;
-    long count = list_pages_timed(maps, begin, end, reading == COPY_SHARED, &stopped);
+    long count = list_pages_timed(maps, begin, end, &stopped);
     if (count < 0 || stopped <= begin) return false;
     for (long i = 0; i < count; i++) {
       /* visit_copies overwrites maps->copy, where list_pages worked, but not maps->ranges */
@@ -389,7 +469,7 @@ static bool visit_gap(struct port_maps *maps, struct cursor *list, uintptr_t beg
   while (list->more && mapping->end <= begin) go_on(list);
   while (begin < end) {
     uintptr_t stopped;
-    long count = list_pages_timed(maps, begin, end, false, &stopped);
+    long count = list_pages_timed(maps, begin, end, &stopped);
     if (count < 0 || stopped <= begin) return false;
     for (long i = 0; i < count; i++) {
       struct port_range range = maps->ranges[i];
@@ -431,7 +511,7 @@ static bool visit_by_scans(struct port_maps *maps) {
     const struct mapping *mapping = &shared.mapping;
     if (reading_of(mapping) != COPY_SHARED) continue;
     if (!visit_private(maps, &list, begin, mapping->begin)) return false;
-    if (!visit_mapping(maps, mapping, COPY_SHARED, mapping->begin, mapping->end)) return false;
+    if (!visit_shared(maps, mapping)) return false;
     begin = mapping->end;
   }
   return visit_private(maps, &list, begin, ADDRESS_END);
@@ -444,6 +524,10 @@ static bool visit_by_mappings(struct port_maps *maps) {
     enum reading reading = reading_of(mapping);
     if (reading == SKIP) continue;
     if (mapping->begin >= ADDRESS_END) continue;
+    if (reading == COPY_SHARED) {
+      if (!visit_shared(maps, mapping)) return false;
+      continue;
+    }
     /* The kernel may have merged a neighbour with a range of ours: visit what is between them. */
     uintptr_t begin = mapping->begin;
     for (size_t i = 0; i <= maps->exclude_count; i++) {

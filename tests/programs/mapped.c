@@ -6,7 +6,9 @@
    closed-block  a page of an allocated block, as a guard or with pointers in it
    closed-across  closed pages with pointers at no multiple of 8, across every 64 KiB
    neighbours-across  such pointers from one mapping into the next, of other rights
-   shared        shared memory: anonymous, memfd, System V
+   shared        shared memory: anonymous, memfd, System V, over a block
+   shared-forked the same in a child, where the page tables do not tell, and
+   shared-closed closed to the program
    missing       a range that waits for userfaultfd: touching it would wait for ever
    lazily-freed  pages given to MADV_FREE
    file, truncated   a private mapping of a file, whole and cut off
@@ -20,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 enum { PAGE = 4096, OPEN = PROT_READ | PROT_WRITE, OWN = MAP_PRIVATE | MAP_ANONYMOUS };
 
@@ -142,18 +145,72 @@ static void neighbours_across(void) {
   }
 }
 
-static void shared(void) {
-  use_slots((void **)map(2 * PAGE, MAP_SHARED | MAP_ANONYMOUS));
+static char *segment(void) {
+  int id = shmget(IPC_PRIVATE, 2 * PAGE, 0600);
+  if (id < 0) not_possible("no System V shared memory");
+  char *area = shmat(id, NULL, 0);
+  CHECK(area != (char *)-1 && shmctl(id, IPC_RMID, NULL) == 0);
+  return area;
+}
+
+static char *memory_file(void) {
   int memory = memfd_create("test", 0);
   CHECK(memory >= 0 && ftruncate(memory, 2 * PAGE) == 0);
   char *area = mmap(NULL, 2 * PAGE, OPEN, MAP_SHARED, memory, 0);
-  CHECK(area != MAP_FAILED);
-  use_slots((void **)area);
-  int segment = shmget(IPC_PRIVATE, 2 * PAGE, 0600);
-  if (segment < 0) not_possible("no System V shared memory");
-  area = shmat(segment, NULL, 0);
-  CHECK(area != (char *)-1 && shmctl(segment, IPC_RMID, NULL) == 0);
-  use_slots((void **)area);
+  CHECK(area != MAP_FAILED && close(memory) == 0);
+  return area;
+}
+
+static char *over_a_block(void) {
+  static char *block;
+  block = aligned_alloc(COPY, 2 * COPY);
+  int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED;
+  CHECK(block && mmap(block + COPY, 2 * PAGE, OPEN, flags, -1, 0) == block + COPY);
+  return block + COPY;
+}
+
+static char *anonymous(void) { return map(2 * PAGE, MAP_SHARED | MAP_ANONYMOUS); }
+
+static char *(*const all_shared[])(void) = {anonymous, memory_file, segment, over_a_block};
+enum { ALL_SHARED = sizeof all_shared / sizeof *all_shared };
+
+static void shared(void) {
+  for (int i = 0; i < ALL_SHARED; i++) use_slots((void **)all_shared[i]());
+}
+
+/* fork() does not copy the page tables of shared memory, nor does it keep them for ever. */
+static void shared_forked(void) {
+  for (int i = 0; i < ALL_SHARED; i++) {
+    void **slots = (void **)all_shared[i]();
+    store_blocks(slots);
+    wipe_stack();
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+      collect_often();
+      verify_blocks(slots);
+      CHECK(madvise(slots, 2 * PAGE, MADV_DONTNEED) == 0);
+      collect_often();
+      verify_blocks(slots);
+      _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+  }
+  expect_garbage_back();
+}
+
+static void shared_closed(void) {
+  for (int i = 0; i < ALL_SHARED; i++) {
+    void **slots = (void **)all_shared[i]();
+    store_blocks(slots);
+    CHECK(mprotect(slots, 2 * PAGE, PROT_NONE) == 0);
+    wipe_stack();
+    collect_often();
+    CHECK(mprotect(slots, 2 * PAGE, OPEN) == 0);
+    verify_blocks(slots);
+  }
+  expect_garbage_back();
 }
 
 static void missing(void) {
@@ -247,6 +304,8 @@ static const struct root_case cases[] = {
     {"closed-across", closed_across},
     {"neighbours-across", neighbours_across},
     {"shared", shared},
+    {"shared-forked", shared_forked},
+    {"shared-closed", shared_closed},
     {"missing", missing},
     {"lazily-freed", lazily_freed},
     {"file", file},
