@@ -236,6 +236,8 @@ typedef void (*port_stop_handler)(uint64_t value, const struct port_frame *frame
 /* Installs (or re-installs, libc takes the number back) the stop signal's handler, chaining to
    what stood there. Cheap when it stands already. */
 HIDDEN bool port_stop_install(port_stop_handler handler);
+/* From now on threads stop on the stack they run on, not on their alternate one. Any thread. */
+HIDDEN void port_stop_off_stack(void);
 /* Asks one thread to stop. 0, or -3 (ESRCH) when it is gone. */
 HIDDEN int port_stop_thread(int process, int thread, uint64_t value);
 /* Does any signal's handler differ from `gate`? The default, being ignored, and libc's own two

@@ -54,12 +54,18 @@ EXPORT void *mmap(void *address, size_t size, int protection, int flags, int fil
 }
 ALIAS(mmap64, mmap); /* off_t has 64 bits */
 
+/* Signal stacks in a range that is going, before it goes. */
+static void note_signal_stacks(uintptr_t begin, size_t size) {
+  const struct thread *thread = self.thread;
+  if (process_is_vfork_child()) return;
+  if (thread && thread->alternate_stack - begin < size) signal_stack_give_up();
+  if (thread_others_stack_in(thread, begin, size)) port_stop_off_stack();
+}
+
 EXPORT int munmap(void *address, size_t size) {
+  bool stacks = UNLIKELY(atomic_get(&thread_alternate_stacks)) && !WITHOUT(unmapped_signal_stack);
+  if (stacks && (uintptr_t)address % KERNEL_PAGE == 0) note_signal_stacks((uintptr_t)address, size);
   note(address, size);
-  if (UNLIKELY(atomic_get(&thread_alternate_stacks)) && self.thread &&
-      self.thread->alternate_stack - (uintptr_t)address < size && !WITHOUT(unmapped_signal_stack) &&
-      !process_is_vfork_child())
-    signal_stack_give_up();
   return NEXT(munmap)(address, size);
 }
 

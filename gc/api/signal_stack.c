@@ -11,10 +11,13 @@
    stack no cycle stops anybody. Sizes up to the largest frame of this machine are remembered, and
    judged anew by each cycle (world.c), since a process may ask for AMX at any time.
 
+   Threads may share such a stack (varnish's workers do) as long as no two of them take a signal at
+   once. Two stops do come at once: then none is taken on such stacks any more.
+
    A program may free such a stack, or unmap it, while the kernel still has it. No signal of its own
    may ever come, but a stop does. So a block stays nobody else's until a mark finds that no thread
-   has it any more; and of one that its own thread unmaps, or still has as it ends, the kernel is
-   told.
+   has it any more; of one that its own thread unmaps, or still has as it ends, the kernel is told;
+   and where another thread unmaps one, no stop is taken on such stacks any more, either.
 
    A stack is made small only while no cycle runs, so that none has judged too early. */
 #include <errno.h>
@@ -41,11 +44,12 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
   if (!stack || process_is_vfork_child()) return NEXT(sigaltstack)(stack, old);
   size_t size = stack->ss_flags & SS_DISABLE || is_large(stack) ? 0 : stack->ss_size;
   bool announced = size && process_announce();
+  /* Before the kernel has it: another thread may have the same. */
+  if (self.thread && !(stack->ss_flags & SS_DISABLE))
+    thread_set_alternate_stack(self.thread, (uintptr_t)stack->ss_sp);
   int result = NEXT(sigaltstack)(stack, old), error = errno;
-  if (result == 0) {
-    thread_set_signal_stack(size);
-    if (self.thread) thread_set_alternate_stack(self.thread, port_alternate_stack());
-  }
+  if (result == 0) thread_set_signal_stack(size);
+  if (self.thread) thread_set_alternate_stack(self.thread, port_alternate_stack());
   if (announced) process_retract();
   errno = error;
   return result;

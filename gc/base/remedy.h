@@ -80,6 +80,7 @@
   X(whole_stack)       /* all of a known stack while its thread runs on another */                 \
   X(stack_pointer)     /* the stack pointer itself is a root */                                    \
   X(alternate_stack)   /* and so is the signal stack that the kernel knows */                      \
+  X(shared_signal_stack) /* threads that have one signal stack stop elsewhere */                   \
   X(freed_signal_stack) /* which is nobody else's as long as the kernel has it */                  \
   X(unmapped_signal_stack) /* and the kernel does not keep what its thread unmaps */               \
   X(freed_in_hand)     /* what a program has just freed still leads on to what it did not */       \

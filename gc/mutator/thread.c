@@ -129,12 +129,23 @@ static COLD void watch_stack(uintptr_t stack) {
   page_heap_free_slowly(cell.page);
 }
 
+bool thread_others_stack_in(const struct thread *thread, uintptr_t begin, size_t size) {
+  for (struct thread *other = thread_first(); other; other = other->next)
+    if (other != thread && atomic_get(&other->alternate_stack) - begin < size) return true;
+  return false;
+}
+
 void thread_set_alternate_stack(struct thread *thread, uintptr_t stack) {
   uintptr_t former = thread->alternate_stack;
   if (LIKELY(former == stack)) return;
   atomic_set(&thread_alternate_stacks, true);
   atomic_set(&thread->former_stack, former);
-  atomic_set(&thread->alternate_stack, stack);
+  __atomic_store_n(&thread->alternate_stack, stack, __ATOMIC_SEQ_CST); /* seen by others, or they */
+  /* Two threads stopped on one stack would run on with each other's registers. */
+  enum { LEAST = 2048 }; /* bytes of a stack */
+  if (stack && !WITHOUT(shared_signal_stack) &&
+      thread_others_stack_in(thread, stack - LEAST, 2 * LEAST))
+    port_stop_off_stack();
   if (UNLIKELY(heap_holds(stack)) && !WITHOUT(freed_signal_stack)) watch_stack(stack);
 }
 

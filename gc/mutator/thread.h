@@ -61,6 +61,8 @@ extern HIDDEN bool thread_alternate_stacks;
 HIDDEN void thread_set_alternate_stack(struct thread *thread, uintptr_t stack);
 /* Does one that some thread has, or had before the present one, begin in these bytes? */
 HIDDEN bool thread_alternate_stack_in(uintptr_t begin, size_t size);
+/* Does that of another thread than this begin there? */
+HIDDEN bool thread_others_stack_in(const struct thread *thread, uintptr_t begin, size_t size);
 /* Looks up a record by task id; only while the world is stopped or by the thread itself. */
 HIDDEN struct thread *thread_find(int id);
 /* The newest record, in use or not; the others hang on it by `next`. */

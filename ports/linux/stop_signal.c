@@ -5,7 +5,8 @@
    in threads: our handler knows its own by SI_QUEUE and a cookie and passes the rest on. glibc
    overwrites the handler at the first pthread_create or setxid; port_stop_install puts it back
    and is called before every stop. SA_ONSTACK: programs with tiny stacks install an alternate
-   one. Everything is blocked while a thread is stopped. */
+   one; not any more once a program is seen to have such stacks as hold but one signal. Everything
+   is blocked while a thread is stopped. */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -32,6 +33,7 @@ extern HIDDEN void port_signal_return(void);
 static struct {
   port_stop_handler handler;
   struct kernel_action chained; /* what stood there before us */
+  bool off_stack;
 } state;
 
 static void on_signal(int number, siginfo_t *info, void *context) {
@@ -46,16 +48,29 @@ static void on_signal(int number, siginfo_t *info, void *context) {
   }
 }
 
+static bool install(void) {
+  bool on_stack = !atomic_get(&state.off_stack) && !WITHOUT(on_stack);
+  struct kernel_action ours = {on_signal,
+                               SA_SIGINFO | SA_RESTART | (on_stack ? SA_ONSTACK : 0) | RESTORER,
+                               port_signal_return, ~0ull};
+  return SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, &ours, 0, 8) == 0;
+}
+
 bool port_stop_install(port_stop_handler handler) {
   struct kernel_action current;
   if (SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, 0, &current, 8) != 0) return false;
   if (current.handler == on_signal) return true;
   state.handler = handler;
   state.chained = current;
-  unsigned long on_stack = WITHOUT(on_stack) ? 0 : SA_ONSTACK;
-  struct kernel_action ours = {on_signal, SA_SIGINFO | SA_RESTART | on_stack | RESTORER,
-                               port_signal_return, ~0ull};
-  return SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, &ours, 0, 8) == 0;
+  return install();
+}
+
+void port_stop_off_stack(void) {
+  if (__atomic_exchange_n(&state.off_stack, true, __ATOMIC_SEQ_CST)) return;
+  struct kernel_action current;
+  bool ours = SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, 0, &current, 8) == 0 &&
+              current.handler == on_signal;
+  if (ours) install();
 }
 
 int port_stop_thread(int process, int thread, uint64_t value) {

@@ -3,7 +3,8 @@
    red-zone        the pointer 64 bytes below the stack pointer, while signals go to another stack
    small-alternate a thread whose alternate stack is too small for a signal frame of today
    freed-alternate a block that is freed while it is some thread's alternate stack
-   unmapped-alternate   memory that is unmapped meanwhile
+   unmapped-alternate   memory that is unmapped meanwhile, by its thread and by another
+   one-alternate   one alternate stack for all threads
    shared-alternate   a block that two threads have as theirs: one gives it back, one goes on
    resumed-alternate   a block that is freed in a handler, whose return makes it the stack again
    small-coroutine a coroutine on a stack that is too small, in a thread with an alternate one
@@ -185,7 +186,67 @@ static void *unmapped_alternate_thread(void *unused) {
   return unused;
 }
 
-static void unmapped_alternate(void) { collect_beside(unmapped_alternate_thread, NULL, NULL); }
+static void *unmapper(void *memory) {
+  CHECK(munmap(memory, 65536) == 0);
+  return NULL;
+}
+
+static void *unmapped_by_another(void *unused) {
+  void *memory = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(memory != MAP_FAILED);
+  give_alternate(memory, 65536);
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, unmapper, memory) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  spin();
+  return unused;
+}
+
+/* A call that fails takes nothing away. */
+static void not_unmapped(void) {
+  static _Alignas(4096) char memory[65536];
+  stack_t stack;
+  give_alternate(memory, sizeof memory);
+  CHECK(munmap(memory + 1, sizeof memory) == -1);
+  CHECK(sigaltstack(NULL, &stack) == 0 && stack.ss_sp == memory && !(stack.ss_flags & SS_DISABLE));
+}
+
+static void unmapped_alternate(void) {
+  collect_beside(unmapped_alternate_thread, NULL, NULL);
+  collect_beside(unmapped_by_another, NULL, NULL);
+  not_unmapped();
+}
+
+/* Several threads that have one for all and compute: whoever wakes with another's registers errs.
+ */
+static void *computes(void *number) {
+  static char one[65536];
+  give_alternate(one, sizeof one);
+  uint64_t first = 0;
+  __atomic_fetch_add(&spinning, 1, __ATOMIC_SEQ_CST);
+  for (int turn = 0; !released; turn++) {
+    uint64_t sum = (uintptr_t)number;
+    for (int i = 0; i < 5000; i++) {
+      sum = sum * 6364136223846793005u + (uintptr_t)number;
+      __asm__ volatile("" : "+r"(sum));
+    }
+    if (turn == 0) first = sum;
+    CHECK(sum == first);
+  }
+  return NULL;
+}
+
+static void one_alternate(void) {
+  enum { THREADS = 4, TIMES = 300 };
+  pthread_t threads[THREADS];
+  spinning = released = 0;
+  for (uintptr_t i = 0; i < THREADS; i++)
+    CHECK(pthread_create(&threads[i], NULL, computes, (void *)(i + 1)) == 0);
+  while (spinning < THREADS) sched_yield();
+  for (int i = 0; i < TIMES; i++) collect();
+  released = 1;
+  for (int i = 0; i < THREADS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+}
 
 /* The first gives it back, the other goes on with it. */
 static void *shared_memory;
@@ -354,6 +415,7 @@ static const struct root_case cases[] = {
     {"freed-alternate", freed_alternate},
     {"unmapped-alternate", unmapped_alternate},
     {"shared-alternate", shared_alternate},
+    {"one-alternate", one_alternate},
     {"resumed-alternate", resumed_alternate},
     {"small-coroutine", small_coroutine},
     {"given-static", given_static},
