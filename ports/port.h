@@ -397,8 +397,9 @@ HIDDEN enum port_maps_result port_maps_visit(struct port_maps *maps);
 HIDDEN bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr_t end,
                                 void (*visit)(void *context, uintptr_t begin, uintptr_t end),
                                 void *context);
-/* The same for memory that the program may have closed to itself: hands out copies. */
-HIDDEN bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end,
+/* The same for memory of which parts may be no memory at all, or closed by the program: hands out
+   copies. */
+HIDDEN bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool closed,
                                 void (*visit)(void *context, uintptr_t begin, uintptr_t end),
                                 void *context);
 /* One mapping of the list, which is read bit by bit. */

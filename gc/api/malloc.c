@@ -164,7 +164,7 @@ static bool is_signal_stack(const struct cell *cell) {
 
 /* Not what the program may have protected: its pages are made anew. */
 static void wipe(const struct cell *cell) {
-  if (!(atomic_get(&cell->page->hints) & HINT_MAPPED))
+  if (!(atomic_get(&cell->page->hints) & HINT_OWN))
     memset((void *)cell->address, 0, cell_usable(cell));
 }
 
@@ -273,7 +273,7 @@ static void *move(void *pointer, const struct cell *cell, size_t size, uintptr_t
       size > old && old >= MOVE_PAGES && object_find(target, &place) &&
       place.page->class == CLASS_LARGE && options.check == CHECK_OFF &&
       options.free_policy == FREE_TRUST &&
-      !(atomic_get(&cell->page->hints) & (HINT_STACK | HINT_MAPPED)) &&
+      !(atomic_get(&cell->page->hints) & (HINT_STACK | HINT_OWN)) &&
       ((atomic_get(&moves) < MOVES && atomic_add(&moves, 1) < MOVES) || WITHOUT(bounded_moves));
   if (UNLIKELY(heap.pads != NULL) && by_pages) canary_wipe(cell->address, cell->page->size);
   enum port_move moved =
@@ -325,7 +325,8 @@ static void *resize(void *pointer, size_t size, uintptr_t caller) {
   }
   size_t usable = cell_usable(&cell), room = cell_room(&cell);
   if (UNLIKELY(heap.pads != NULL)) canaries_check(&cell, "realloc");
-  if (UNLIKELY(options.zero) && size < usable) memset((char *)pointer + size, 0, usable - size);
+  if (UNLIKELY(options.zero) && size < usable && !(atomic_get(&cell.page->hints) & HINT_OWN))
+    memset((char *)pointer + size, 0, usable - size);
   bool fits = size <= room && (size >= room / 2 || room < 64);
   if (UNLIKELY(heap.pads != NULL) ? canaries_resize(&cell, size, usable, fits)
                                   : fits || resize_in_place(&cell, size))

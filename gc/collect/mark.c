@@ -1,5 +1,6 @@
 /* mark.c: see mark.h. */
 #include "collect/marker.h"
+#include "heap/page_heap.h"
 
 struct marker markers[WORKERS_MOST] __attribute__((aligned(LINE)));
 struct marking marking = {.parts = 1};
@@ -117,6 +118,7 @@ void mark_begin(const struct mark_words *words, struct port_maps *maps) {
   marking.overflow = marking.live = marking.leaves = false;
   marking.protected_count = maps ? maps->protected_count : 0;
   if (maps) marking.protected = maps->protected;
+  marking.careful = marking.protected_count || atomic_get(&page_heap_mapped_over);
   marker_choose_scan(words);
   share_stack();
   unsigned helpers = 0;
@@ -215,7 +217,7 @@ static NOINLINE void scan_other(struct marker *w, object object) {
   if (leaf) return;
   if (class == CLASS_LARGE) marker_scan_large(w, object);
   else if (marking.shapes[class].small) scan_small(w, address, &marking.shapes[class]);
-  else if (marking.protected_count) marker_scan_part(w, address, size_classes[class].size);
+  else if (marking.careful) marker_scan_part(w, address, size_classes[class].size);
   else marker_scan(w, address, address + size_classes[class].size);
 }
 

@@ -3,6 +3,7 @@
    Parts of a large object may never have been touched, or be closed by the program. And an array of
    pointers must not put all that it leads to on the mark stack at once. */
 #include "collect/marker.h"
+#include "heap/page_heap.h"
 
 enum {
   PRESENCE_FILTER = 64 * 1024, /* larger objects may have pages that were never touched */
@@ -26,16 +27,19 @@ COLD bool marker_is_closed(uintptr_t begin, uintptr_t end) {
   return false;
 }
 
-static void scan_copies(struct marker *w, uintptr_t address, size_t size) {
-  uintptr_t begin = round_down(address, KERNEL_PAGE);
-  uintptr_t end = round_up(address + size, KERNEL_PAGE); /* neighbours: kept for nothing */
-  if (!port_present_copies(&w->large, begin, end, scan_present, w)) w->failed = true;
-}
+/* Part of it may have been unmapped: only copying raises no fault, wherever presence is not known.
+ */
+static bool is_mapped_over(const struct page *page) { return UNLIKELY(page->hints & HINT_MAPPED); }
 
 void marker_scan_part(struct marker *w, uintptr_t address, size_t size) {
-  if (UNLIKELY(marking.protected_count) && marker_is_closed(address, address + size))
-    scan_copies(w, address, size);
-  else if (size < PRESENCE_FILTER || WITHOUT(large_presence))
+  bool closed = UNLIKELY(marking.protected_count) && marker_is_closed(address, address + size);
+  bool mapped = UNLIKELY(atomic_get(&page_heap_mapped_over)) &&
+                is_mapped_over(&heap.pages[page_first((address - heap.base) >> HEAP_PAGE_SHIFT)]);
+  if (closed || mapped) {
+    uintptr_t begin = round_down(address, KERNEL_PAGE);
+    uintptr_t end = round_up(address + size, KERNEL_PAGE); /* neighbours: kept for nothing */
+    if (!port_present_copies(&w->large, begin, end, closed, scan_present, w)) w->failed = true;
+  } else if (size < PRESENCE_FILTER || WITHOUT(large_presence))
     marker_scan(w, address, address + size);
   else if (!port_present_ranges(&w->large, address, address + size, scan_present, w))
     w->failed = true;
@@ -63,12 +67,6 @@ static void note_presence(void *context, uintptr_t begin, uintptr_t end) {
   else marker_scan(presence->marker, begin, end);
 }
 
-/* Part of it may have been unmapped: only copying raises no fault, wherever presence is not known.
- */
-static bool is_mapped_over(const struct page *page) {
-  return UNLIKELY(page->hints & HINT_MAPPED) && !WITHOUT(own_pages);
-}
-
 /* What begins here of a large object, up to where the next slice or piece does, and some of that:
    no word is cut in two. */
 void marker_scan_portion(struct marker *w, object object) {
@@ -81,11 +79,8 @@ void marker_scan_portion(struct marker *w, object object) {
     return;
   }
   end = size_min(at + PIECE + KERNEL_PAGE, end);
-  if (is_mapped_over(cell.page)) {
-    scan_copies(w, at, end - at);
-    return;
-  }
-  if (WITHOUT(large_presence) || (UNLIKELY(marking.protected_count) && marker_is_closed(at, end))) {
+  if (WITHOUT(large_presence) || is_mapped_over(cell.page) ||
+      (UNLIKELY(marking.protected_count) && marker_is_closed(at, end))) {
     marker_scan_part(w, at, end - at);
     return;
   }
@@ -99,7 +94,6 @@ void marker_scan_large(struct marker *w, object object) {
   const struct page *page = object_page(object);
   size_t size = page->size;
   if (UNLIKELY(page->barred & BARRED_WHOLE)) return;
-  if (size < PRESENCE_FILTER && is_mapped_over(page)) scan_copies(w, address, size);
-  else if (size < PRESENCE_FILTER) marker_scan_part(w, address, size);
+  if (size < PRESENCE_FILTER) marker_scan_part(w, address, size);
   else push_parts(w, address, address + size, address + size, PIECE, CLASS_PIECE);
 }

@@ -40,7 +40,9 @@ static void mark_page(struct page *page) {
 static void scan_run(struct marker *w, const struct page *page, unsigned first, unsigned count) {
   uintptr_t begin = page_address(page) + first * page->size;
   uintptr_t end = begin + count * page->size;
-  if (LIKELY(!marking.protected_count) || !marker_is_closed(begin, end)) marker_scan(w, begin, end);
+  bool in_place =
+      LIKELY(!marking.careful) || (!(page->hints & HINT_MAPPED) && !marker_is_closed(begin, end));
+  if (in_place) marker_scan(w, begin, end);
   else /* one at a time: a closed page is not the affair of those beside it */
     for (; begin < end; begin += page->size) marker_scan_part(w, begin, page->size);
 }

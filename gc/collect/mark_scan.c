@@ -9,7 +9,7 @@ static void settle_shapes(void) {
     *shape = (struct shape){.states = c->states,
                             .object_shift = c->state_shift + (8 - GRANULE_SHIFT),
                             .far = (uint8_t)size_min(size - 1, LINE)};
-    if (!size || size > 2 * LINE || marking.stride < 4 || marking.protected_count) continue;
+    if (!size || size > 2 * LINE || marking.stride < 4 || marking.careful) continue;
     shape->small = true;
     shape->last = (uint8_t)(line - 16);
     shape->second = (uint8_t)size_min(16, shape->last);

@@ -125,6 +125,7 @@ struct marking {
   bool leaves;     /* and there are some among them */
   const struct port_protected *protected; /* parts of the heap that the program may not write */
   size_t protected_count;
+  bool careful; /* or parts of blocks may have been unmapped: no object is read just so */
 };
 extern HIDDEN struct marking marking;
 

@@ -179,11 +179,22 @@ static void mark_bases(uintptr_t alternate_stack, const uintptr_t bases[PORT_BAS
   for (int i = 0; i < PORT_BASES && !WITHOUT(segment_bases); i++) mark_word(bases[i]);
 }
 
-static void mark_pinned(void) {
+/* What the program has made of their pages itself is nobody else's to write, nor to reclaim before
+   the program frees them. */
+static void mark_own(const struct page *page) {
+  for (uint32_t c = 0; c < page->cells; c++) {
+    uintptr_t address = page_address(page) + c * page->size;
+    if (*state_at(address) & STATE_LIVE) mark_word(address);
+  }
+}
+
+static void mark_hinted(void) {
   size_t top = heap.top;
   for (size_t i = 1; i < top; i++) {
     struct page *page = &heap.pages[i];
-    if (!(page->hints & HINT_PINNED) || !page_begins(page)) continue;
+    if (LIKELY(!(page->hints & (HINT_PINNED | HINT_OWN))) || !page_begins(page)) continue;
+    if (page->hints & HINT_OWN) mark_own(page);
+    if (!(page->hints & HINT_PINNED)) continue;
     bool any = false;
     for (uint32_t c = 0; c < page->cells; c++) {
       uintptr_t address = page_address(page) + c * page->size;
@@ -291,7 +302,7 @@ enum roots_result roots_mark(uintptr_t spilled, struct roots_counts *counts) {
   }
   for (size_t i = 0; i < state.named_count; i++)
     mark_stretch(state.named[i].begin, state.named[i].end);
-  mark_pinned();
+  mark_hinted();
   held_visit(mark_word);
   mark_protected();
   state.maps.visit = visit;

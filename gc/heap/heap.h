@@ -71,9 +71,12 @@ enum barred {
 
 /* What a page may hold besides; others may hold none of it. */
 enum page_hint {
-  HINT_PINNED = 1, /* pinned objects */
-  HINT_STACK = 2,  /* what is, or was, a thread's signal stack */
-  HINT_MAPPED = 4, /* a large object whose pages the program has mapped, or protected, itself */
+  HINT_PINNED = 1,    /* pinned objects */
+  HINT_STACK = 2,     /* what is, or was, a thread's signal stack */
+  HINT_PROTECTED = 4, /* a large object whose pages the program has protected */
+  HINT_MAPPED = 8, /* objects of whose pages the program has unmapped or replaced some, or has kept
+                      them from children */
+  HINT_OWN = HINT_PROTECTED | HINT_MAPPED,
 };
 
 struct mutator;

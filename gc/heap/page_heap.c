@@ -36,6 +36,7 @@ enum {
 static const uint64_t decay_period = 400000000;
 
 struct page_heap_counts page_heap_counts;
+bool page_heap_mapped_over;
 size_t page_heap_limit = SIZE_MAX;
 
 static struct {
@@ -274,14 +275,24 @@ struct page *page_heap_span(unsigned class) {
   return page;
 }
 
+/* These pages of an object are the heap's again, whatever the program has made of them. */
+static bool take_over(const struct page *page, size_t from, size_t to) {
+  if (LIKELY(!(atomic_get(&page->hints) & HINT_OWN))) return true;
+  return port_renew((void *)(page_address(page) + from * HEAP_PAGE), (to - from) * HEAP_PAGE);
+}
+
 void page_heap_release_span(struct page *page) {
   lock_acquire(&state.lock);
+  if (!take_over(page, 0, page->run)) { /* nobody else can use it */
+    lock_release(&state.lock);
+    return;
+  }
   forget(page);
   for (unsigned w = 0; w < page->words; w++) page_allocated(page)[w] = 0;
   atomic_set(&page->full, 0);
   counts.holes -= page->purged;
   for (size_t i = 1; i < page->run; i++) page[i].unwiped = page->unwiped;
-  give_back(page, page->run, page->run, 0);
+  give_back(page, page->run, page->hints & HINT_OWN ? 0 : page->run, 0);
   lock_release(&state.lock);
 }
 
@@ -401,12 +412,6 @@ void page_heap_forget_sweep(struct page *page) {
   atomic_set(&page->unswept, 0);
 }
 
-/* These pages of an object are the heap's again, whatever the program has made of them. */
-static bool take_over(const struct page *page, size_t from, size_t to) {
-  if (LIKELY(!(atomic_get(&page->hints) & HINT_MAPPED))) return true;
-  return port_renew((void *)(page_address(page) + from * HEAP_PAGE), (to - from) * HEAP_PAGE);
-}
-
 void page_heap_release_large(struct page *page) {
   lock_acquire(&state.lock);
   size_t pages = pages_for(page->size);
@@ -422,7 +427,7 @@ void page_heap_release_large(struct page *page) {
   page_heap_forget_sweep(page);
   if (clean) atomic_set(&counts.emptied, counts.emptied - pages);
   for (size_t i = 1; i < pages; i++) page[i].unwiped = page->unwiped;
-  bool fresh = clean || page->hints & HINT_MAPPED;
+  bool fresh = clean || page->hints & HINT_OWN;
   give_back(page, pages, fresh ? 0 : pages, page->dirty);
   lock_release(&state.lock);
 }
@@ -438,7 +443,8 @@ static void fill_large(struct page *page) {
 void page_heap_empty_large(struct page *page) {
   size_t pages = pages_for(page->size);
   /* Not the spare pages behind: they may be taken away meanwhile. */
-  bool done = port_purge((void *)page_address(page), pages * HEAP_PAGE);
+  bool done = page->hints & HINT_OWN ? take_over(page, 0, pages)
+                                     : port_purge((void *)page_address(page), pages * HEAP_PAGE);
   lock_acquire(&state.lock);
   if (done && !page->purged) {
     atomic_set(&counts.emptied, counts.emptied + pages);

@@ -62,6 +62,9 @@ static inline size_t page_heap_unfilled(void) {
   return used > filled ? used - filled : 0;
 }
 
+/* Has HINT_MAPPED ever been set? False for most programs, for good. */
+extern HIDDEN bool page_heap_mapped_over;
+
 /* A span for cells of a class: descriptor and tables set up, no owner, its allocated bits all
    clear for valid cells. NULL: out of memory or address space. */
 HIDDEN struct page *page_heap_span(unsigned class);

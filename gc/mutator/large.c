@@ -13,7 +13,7 @@ static size_t pages_for(size_t bytes) { return (bytes + HEAP_PAGE - 1) / HEAP_PA
 
 bool large_keep(struct mutator *mutator, struct page *page) {
   if (options.guard) return false; /* its guard goes, and another size's comes */
-  if (UNLIKELY(atomic_get(&page->hints) & HINT_MAPPED)) return false;
+  if (UNLIKELY(atomic_get(&page->hints) & HINT_OWN)) return false;
   if (page->run > LONGEST || page->run != pages_for(page->size)) return false; /* or it may grow */
   size_t pages = page->run;
   struct page **free = NULL;

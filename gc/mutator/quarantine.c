@@ -15,7 +15,8 @@ size_t quarantine_bytes;
 static bool closes(void) { return options.freed == FREED_FAULT && options.check == CHECK_OFF; }
 
 static bool is_emptied_by_free(const struct page *page) {
-  return page->class == CLASS_LARGE && (page->size >= LEAST_EMPTIED || UNLIKELY(closes()));
+  return page->class == CLASS_LARGE && (page->size >= LEAST_EMPTIED || UNLIKELY(closes()) ||
+                                        UNLIKELY(atomic_get(&page->hints) & HINT_OWN));
 }
 
 bool quarantine_in_use(const struct cell *cell) {

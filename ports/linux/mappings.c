@@ -569,10 +569,10 @@ static void pass_on(void *context, uintptr_t begin, uintptr_t end, uintptr_t ori
   copies->visit(copies->context, begin, end);
 }
 
-bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end,
+bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool closed,
                          void (*visit)(void *context, uintptr_t begin, uintptr_t end),
                          void *context) {
-  struct mapping closed = {begin, end, {'-', '-', '-', 'p'}, NULL, 0};
+  struct mapping mapping = {begin, end, {closed ? '-' : 'r', '-', '-', 'p'}, NULL, 0};
   struct copies copies = {visit, context};
   void (*before)(void *, uintptr_t, uintptr_t, uintptr_t) = maps->visit;
   void *context_before = maps->context;
@@ -584,7 +584,7 @@ bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end,
     long count = list_pages(maps, begin, end, true, &stopped);
     read = count >= 0 && stopped > begin;
     for (long i = 0; read && i < count; i++)
-      read = visit_copies(maps, &closed, maps->ranges[i].begin, maps->ranges[i].end);
+      read = visit_copies(maps, &mapping, maps->ranges[i].begin, maps->ranges[i].end);
     begin = stopped;
   }
   maps->visit = before;

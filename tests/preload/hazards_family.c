@@ -25,6 +25,9 @@ PRESSURE_BY_DESIGN(usable_size, "usable")
 /* A freed cell holds no links, and its memory stays. */
 PRESSURE_BY_DESIGN(read_after_free, "stale")
 PRESSURE(mapped_over, "mapped-over", "own_pages")
+static const struct hazard mapped_over_wiped = {.command.argv = {"pressure", "mapped-over"},
+                                                .command.options = "free=quarantine,zero=on"};
+Test(holds, mapped_over_and_wiped, .timeout = 150) { hazard_holds(&mapped_over_wiped); }
 PRESSURE_BY_DESIGN(list_freed_before_it_is_read_alone, "walked-alone")
 PRESSURE(list_freed_before_it_is_read, "walked", "freed_in_hand")
 

@@ -351,11 +351,35 @@ static void use_again(void) {
   for (int i = 0; i < 20; i++) free(blocks[i]);
 }
 
+/* Blocks too small for a mapping of their own, which are never freed. */
+static void mapped_over_in_use(void) {
+  enum { PAGES = 4096, SMALL = 16384 };
+  static const size_t sizes[] = {SMALL, 49152};
+  static char *kept[2][3]; /* to be found, and searched */
+  for (int s = 0; s < 2; s++) {
+    for (int i = 0; i < 3; i++) {
+      CHECK(posix_memalign((void **)&kept[s][i], PAGES, sizes[s]) == 0);
+      memset(kept[s][i], 1, sizes[s]);
+    }
+    CHECK(munmap(kept[s][0] + PAGES, PAGES) == 0);
+    void *elsewhere = mmap(NULL, SMALL, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(elsewhere != MAP_FAILED &&
+          mremap(kept[s][1], SMALL, SMALL, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere) == elsewhere);
+    CHECK(madvise(kept[s][2], SMALL, MADV_DONTFORK) == 0);
+    collect();
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+      collect();
+      _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+  }
+}
+
 static void mapped_over(void) {
-  static char *kept; /* too small for a mapping of its own: never freed */
-  memset(kept = malloc(48 << 10), 1, 48 << 10);
-  CHECK(munmap(whole_pages_of(kept) + 16384, 8192) == 0);
-  collect();
+  mapped_over_in_use();
   mallopt(M_MMAP_THRESHOLD, 128 << 10); /* or glibc raises it by what is freed */
   for (int way = 0; way < 8; way++) {
     char *block = malloc(MAPPED), *pages = whole_pages_of(block);
@@ -375,13 +399,17 @@ static void mapped_over(void) {
     case 6: CHECK(madvise(pages, INSIDE, MADV_WIPEONFORK) == 0); break;
     default: CHECK(munmap(pages + 131072, 65536) == 0);
     }
+    collect();
     free(block);
+    block = pages = NULL;
+    use_again();
+    wipe_stack();
+    collect();
     use_again();
     static char read_back[INSIDE];
     CHECK(pread(file, read_back, INSIDE, 0) == INSIDE);
     for (int at = 0; at < INSIDE; at++) CHECK(read_back[at] == (way == 4 ? 7 : 0));
     close(file);
-    collect();
   }
 }
 

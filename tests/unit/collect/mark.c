@@ -195,17 +195,18 @@ Test(mark, what_lies_behind_a_freed_block_may_be_closed) {
 
 /* Live, or on its way back. */
 Test(mark, of_a_block_the_program_may_have_unmapped_a_part) {
-  static const size_t sizes[] = {40000, 300000};
-  for (size_t s = 0; s < 2; s++) {
+  static const size_t sizes[] = {40000, 300000, 20000};
+  for (size_t s = 0; s < 3; s++) {
     char *block = make(sizes[s]);
     void **first = (void **)block, **last = (void **)(block + sizes[s] - 8);
     *first = make(100);
     *last = make(100);
-    char *hole = (char *)round_up((uintptr_t)block, 4096) + 16384;
+    char *hole = (char *)round_up((uintptr_t)block + sizes[s] / 4, 4096);
     cr_assert_eq(munmap(hole, 8192), 0);
     struct cell cell;
     cr_assert(cell_of((uintptr_t)block, &cell));
     cell.page->hints |= HINT_MAPPED;
+    page_heap_mapped_over = true;
     cr_expect_eq(mark_from(&block, sizeof block, 8).objects, 3);
     *state_at((uintptr_t)block) = STATE_NONE;
     sweep_cancel();
