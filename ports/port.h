@@ -378,6 +378,7 @@ struct port_maps {
      addresses. */
   void (*visit)(void *context, uintptr_t begin, uintptr_t end, uintptr_t origin);
   void *context;
+  bool code;                    /* while it is called: this may be instructions */
   struct port_range main_stack; /* result: the [stack] mapping */
   size_t text_length;           /* result */
   size_t mappings;              /* result: how many there are */

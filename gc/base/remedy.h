@@ -101,6 +101,7 @@
   X(private_files)     /* private copies of file pages */                                          \
   X(present_only)      /* pages that were never touched stay untouched */                          \
   X(truncated_files)   /* files are read so that a fault is an error, not a signal */              \
+  X(addresses_in_code) /* anywhere in it, which processors do not mind */                          \
   X(unreadable_pages)  /* what is closed to the program is read all the same */                    \
   X(words_across)      /* and no word is cut in two where a part of a mapping ends */              \
   X(shared_after_fork) /* shared memory is asked for by the page cache, not by the page tables */  \

@@ -172,6 +172,12 @@ void mark_range(uintptr_t begin, uintptr_t end) {
   share(&markers[0]);
 }
 
+void mark_code(uintptr_t begin, uintptr_t end) {
+  for (uintptr_t at = begin; at < begin + marking.words.stride && at < end; at++)
+    marker_scan(&markers[0], at, end);
+  share(&markers[0]);
+}
+
 void mark_word(uintptr_t word) { consider(&markers[0], word); }
 
 void mark_freed(uintptr_t word) {

@@ -65,6 +65,8 @@ HIDDEN void mark_demangle(void);
 HIDDEN void mark_word(uintptr_t word);
 /* Marks what the words in [begin, end) point to, at steps of the stride. */
 HIDDEN void mark_range(uintptr_t begin, uintptr_t end);
+/* The same of instructions, where an address may stand anywhere. */
+HIDDEN void mark_code(uintptr_t begin, uintptr_t end);
 /* What a block that was freed still points to, where a word points to such a one. */
 HIDDEN void mark_freed(uintptr_t word);
 /* Scans until nothing reachable is unmarked. False: a large object could not be read. */

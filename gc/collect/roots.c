@@ -67,6 +67,12 @@ static void mark_stretch(uintptr_t begin, uintptr_t end) {
   mark_range(begin, end);
 }
 
+/* Compilers at run time (HotSpot's, say) put addresses into their code, with no other copy. */
+static void mark_words_of(uintptr_t begin, uintptr_t end) {
+  if (state.maps.code && !WITHOUT(addresses_in_code)) mark_code(begin, end);
+  else mark_range(begin, end);
+}
+
 /* A word at no multiple of its size may lie across the end of one stretch and the beginning of the
    next: at the end of a program's initialised data, where what is zero at first begins, or where
    the program has closed a page. Stretches come in the order of addresses. */
@@ -74,12 +80,14 @@ static void mark_join(uintptr_t begin, uintptr_t origin) {
   if (origin != state.last.end || WITHOUT(words_across)) return;
   uintptr_t words[2] = {state.last.word, 0}; /* aligned as they are in the program */
   memcpy(&words[1], (const void *)begin, sizeof words[1]);
-  mark_range((uintptr_t)words + 1, (uintptr_t)(words + 2) - 1);
+  mark_words_of((uintptr_t)words + 1, (uintptr_t)(words + 2) - 1);
 }
 
 static void mark_visited(uintptr_t begin, uintptr_t end, uintptr_t origin) {
-  mark_stretch(begin, end);
-  if (begin >= end || end - begin < sizeof state.last.word) return;
+  if (begin >= end) return;
+  state.counts.bytes += end - begin;
+  mark_words_of(begin, end);
+  if (end - begin < sizeof state.last.word) return;
   mark_join(begin, origin);
   state.last.end = origin + (end - begin);
   memcpy(&state.last.word, (const char *)end - sizeof state.last.word, sizeof state.last.word);

@@ -170,6 +170,7 @@ enum port_maps_result port_maps_open(struct port_maps *maps) {
 /* Hands out memory that cannot be read in place. False: present, but unreadable. */
 static bool visit_copies(struct port_maps *maps, const struct mapping *mapping, uintptr_t begin,
                          uintptr_t end) {
+  maps->code = mapping->permissions[2] == 'x';
   while (begin < end) {
     size_t size = size_min(end - begin, maps->copy_size);
     long got = -EFAULT;
@@ -208,6 +209,7 @@ static bool visit_copies(struct port_maps *maps, const struct mapping *mapping, 
 static bool visit_pages(struct port_maps *maps, const struct mapping *mapping, enum reading reading,
                         uintptr_t begin, uintptr_t end) {
   if (reading != IN_PLACE) return visit_copies(maps, mapping, begin, end);
+  maps->code = mapping->permissions[2] == 'x';
   maps->visit(maps->context, begin, end, begin);
   return true;
 }

@@ -9,6 +9,7 @@
    shared        shared memory: anonymous, memfd, System V, over a block
    shared-forked the same in a child, where the page tables do not tell, and
    shared-closed closed to the program
+   in-code       memory that is executable, with pointers at no multiple of 4
    missing       a range that waits for userfaultfd: touching it would wait for ever
    lazily-freed  pages given to MADV_FREE
    file, truncated   a private mapping of a file, whole and cut off
@@ -213,6 +214,26 @@ static void shared_closed(void) {
   expect_garbage_back();
 }
 
+/* Addresses in instructions stand anywhere, across pages too. */
+static void in_code(void) {
+  enum { RWX = OPEN | PROT_EXEC };
+  static const size_t at[SIZES] = {33, 70, PAGE - 5};
+  char *areas[] = {anonymous(), map(2 * PAGE, OWN), map(2 * PAGE, OWN)};
+  for (size_t a = 0; a < sizeof areas / sizeof *areas; a++) {
+    void *slots[SIZES];
+    store_blocks(slots);
+    for (int i = 0; i < SIZES; i++) memcpy(areas[a] + at[i], &slots[i], sizeof slots[i]);
+    memset(slots, 0, sizeof slots);
+    if (mprotect(areas[a], 2 * PAGE, a == 1 ? PROT_READ | PROT_EXEC : RWX) != 0)
+      not_possible("no instructions of one's own are allowed");
+    wipe_stack();
+    collect_often();
+    for (int i = 0; i < SIZES; i++) memcpy(&slots[i], areas[a] + at[i], sizeof slots[i]);
+    verify_blocks(slots);
+  }
+  expect_garbage_back();
+}
+
 static void missing(void) {
   int faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
   if (faults < 0) not_possible("userfaultfd is not permitted");
@@ -306,6 +327,7 @@ static const struct root_case cases[] = {
     {"shared", shared},
     {"shared-forked", shared_forked},
     {"shared-closed", shared_closed},
+    {"in-code", in_code},
     {"missing", missing},
     {"lazily-freed", lazily_freed},
     {"file", file},
