@@ -251,6 +251,14 @@ static long scan_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
   return ranges;
 }
 
+/* Reservations have many pages and next to none that hold anything. */
+enum { AT_ONCE = 16 };
+static bool any_is(const unsigned char *resident) {
+  uint64_t words[AT_ONCE / 8];
+  memcpy(words, resident, sizeof words);
+  return ((words[0] | words[1]) & 0x0101010101010101) != 0;
+}
+
 /* One more page that holds something; they come in order. False: no room. */
 static bool add_page(struct port_maps *maps, long *count, uintptr_t address) {
   if (*count && maps->ranges[*count - 1].end == address) {
@@ -268,8 +276,6 @@ static uintptr_t window_stop(uintptr_t begin, size_t pages, size_t all) {
   return pages < all && pages > 1 && !WITHOUT(words_across) ? end - KERNEL_PAGE : end;
 }
 
-/* Reservations have many pages and next to none that hold anything. */
-enum { AT_ONCE = 16 };
 static bool any_holds(const uint64_t entries[AT_ONCE]) {
   uint64_t any = 0;
   for (int i = 0; i < AT_ONCE; i++) any |= entries[i];
@@ -280,7 +286,8 @@ static bool any_holds(const uint64_t entries[AT_ONCE]) {
 static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
                        uintptr_t *stopped) {
   if (maps->scan_works) return scan_pages(maps, begin, end, files, stopped);
-  size_t all = (end - begin) / KERNEL_PAGE, pages = size_min(all, maps->copy_size / 8);
+  size_t all = (end - begin) / KERNEL_PAGE;
+  size_t pages = size_min(all, maps->pagemap >= 0 ? maps->copy_size / 8 : maps->copy_size);
   uintptr_t window_end = begin + pages * KERNEL_PAGE;
   *stopped = window_stop(begin, pages, all);
   uint64_t *entries = (uint64_t *)maps->copy;
@@ -298,6 +305,10 @@ static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, b
   for (size_t i = 0; i < pages; i++) {
     bool holds;
     if (maps->pagemap >= 0 && i % AT_ONCE == 0 && i + AT_ONCE <= pages && !any_holds(entries + i)) {
+      i += AT_ONCE - 1;
+      continue;
+    }
+    if (maps->pagemap < 0 && i % AT_ONCE == 0 && i + AT_ONCE <= pages && !any_is(resident + i)) {
       i += AT_ONCE - 1;
       continue;
     }
@@ -339,8 +350,12 @@ static void read_smaps_line(const char *at, const char *newline, uintptr_t wante
     else if (text_read_hex(&at, newline) == wanted) *pages = READING;
     return;
   }
-  bool counts = (newline - at > 10 && !memcmp(at, "Anonymous:", 10)) ||
-                (newline - at > 5 && !memcmp(at, "Swap:", 5));
+  static const char *const names[] = {"Anonymous:", "Swap:", "Private_Hugetlb:", "Shared_Hugetlb:"};
+  bool counts = false;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    size_t length = strlen(names[i]);
+    counts |= (size_t)(newline - at) > length && !memcmp(at, names[i], length);
+  }
   for (; *pages == READING && counts && at < newline; at++)
     if (*at >= '1' && *at <= '9') *pages = SOME;
 }
@@ -424,6 +439,9 @@ static bool visit_shared(struct port_maps *maps, const struct mapping *mapping) 
   return !whole || visit_shared_whole(maps, mapping);
 }
 
+/* mariadbd reserves 8 TiB: 3 seconds to ask for each page, of which there are none. */
+#define LARGE_RESERVATION ((size_t)1 << 30)
+
 /* One private mapping on its own, where PAGEMAP_SCAN is missing. */
 static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
                           enum reading reading, uintptr_t begin, uintptr_t end) {
@@ -432,7 +450,9 @@ static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
     return visit_pages(maps, mapping, reading, begin, end);
   /* The gaps that the loader leaves between the parts of a library are such, and cannot be read. */
   bool closed_file = mapping->permissions[0] != 'r' && mapping->name_length != 0;
-  if (maps->pagemap < 0 && closed_file && !holds_own_pages(maps, mapping->begin)) return true;
+  bool ask =
+      (maps->pagemap < 0 && closed_file) || mapping->end - mapping->begin >= LARGE_RESERVATION;
+  if (ask && !holds_own_pages(maps, mapping->begin)) return true;
   while (begin < end) {
     uintptr_t stopped;
     long count = list_pages_timed(maps, begin, end, &stopped);

@@ -63,6 +63,12 @@ ROOT(program_break, "break", "mappings")
 CASE(file, "mapped", "file", "private_files")
 CASE(many, "mapped", "many", "many_mappings")
 CASE(sparse, "mapped", "sparse", "present_only")
+/* It takes minutes if each page is asked for. */
+static const struct hazard reserved = {.command.argv = {"mapped", "reserved"},
+                                       .command.options = "kernel=baseline",
+                                       .command.seconds = 30,
+                                       .cycles = 60};
+Test(holds, large_reservations, .timeout = 40) { hazard_holds(&reserved); }
 CASE(truncated, "mapped", "truncated", "present_only+truncated_files")
 CASE(shared, "mapped", "shared", "shared_memory")
 CASE(shared_forked, "mapped", "shared-forked", "shared_after_fork")

@@ -9,6 +9,7 @@
    shared        shared memory: anonymous, memfd, System V, over a block
    shared-forked the same in a child, where the page tables do not tell, and
    shared-closed closed to the program
+   reserved      16 TiB of address space
    in-code       memory that is executable, with pointers at no multiple of 4
    missing       a range that waits for userfaultfd: touching it would wait for ever
    lazily-freed  pages given to MADV_FREE
@@ -55,6 +56,18 @@ static void sparse(void) {
   unsigned char present[512];
   CHECK(mincore(area + size / 4, sizeof present * PAGE, present) == 0);
   for (size_t i = 0; i < sizeof present; i++) CHECK((present[i] & 1) == 0);
+}
+
+/* Twice 8 TiB of which there is next to nothing, as mariadbd has them: to ask for each page takes
+   seconds a time. */
+static void reserved(void) {
+  enum { TIMES = 60 };
+  size_t size = (size_t)8 << 40;
+  char *area = mmap(NULL, 2 * size, PROT_NONE, OWN | MAP_NORESERVE, -1, 0);
+  if (area == MAP_FAILED) not_possible("no such address space");
+  CHECK(mprotect(area + size, PAGE, OPEN) == 0);
+  use_slots((void **)(area + size));
+  for (int i = 0; i < TIMES; i++) collect();
 }
 
 static void closed(void) {
@@ -327,6 +340,7 @@ static const struct root_case cases[] = {
     {"shared", shared},
     {"shared-forked", shared_forked},
     {"shared-closed", shared_closed},
+    {"reserved", reserved},
     {"in-code", in_code},
     {"missing", missing},
     {"lazily-freed", lazily_freed},
