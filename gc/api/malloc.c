@@ -182,6 +182,7 @@ static void give_up(void *pointer, const char *by, uintptr_t caller) {
   }
   if (options.free_policy == FREE_IGNORE) {
     pin_end(&cell);
+    page_heap_reopen_large(cell.page);
     return;
   }
   if (in_use) {
@@ -207,7 +208,7 @@ static inline bool free_quickly(void *pointer) {
   case FREE_IGNORE: {
     unsigned class;
     const uint8_t *state = state_if_ours(pointer, &class);
-    return state && atomic_get(state) == STATE_LIVE;
+    return state && class != CLASS_LARGE && atomic_get(state) == STATE_LIVE;
   }
   default: return false;
   }

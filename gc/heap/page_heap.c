@@ -412,6 +412,12 @@ void page_heap_forget_sweep(struct page *page) {
   atomic_set(&page->unswept, 0);
 }
 
+void page_heap_reopen_large(struct page *page) {
+  if (LIKELY(!(atomic_get(&page->hints) & HINT_PROTECTED))) return;
+  if (!port_commit((void *)page_address(page), pages_for(page->size) * HEAP_PAGE)) return;
+  __atomic_fetch_and(&page->hints, (uint8_t)~HINT_PROTECTED, __ATOMIC_RELAXED);
+}
+
 void page_heap_release_large(struct page *page) {
   lock_acquire(&state.lock);
   size_t pages = pages_for(page->size);

@@ -94,6 +94,9 @@ HIDDEN void page_heap_empty_large(struct page *page);
    opened, and is of no use to anybody. */
 HIDDEN void page_heap_close_large(struct page *page);
 HIDDEN bool page_heap_open_large(struct page *page);
+/* A large object of which the program has closed a part, and which it has freed, without effect:
+   open again, it can be collected. */
+HIDDEN void page_heap_reopen_large(struct page *page);
 /* A large object that is not live any more and stays with its owner: it was found dead, perhaps,
    yet freed by the program, which had hidden its pointer. */
 HIDDEN void page_heap_forget_sweep(struct page *page);

@@ -27,6 +27,13 @@ PRESSURE_BY_DESIGN(read_after_free, "stale")
 PRESSURE(mapped_over, "mapped-over", "own_pages")
 static const struct hazard mapped_over_wiped = {.command.argv = {"pressure", "mapped-over"},
                                                 .command.options = "free=quarantine,zero=on"};
+static const struct hazard stacks_waiting = {.command.argv = {"pressure", "closed-stacks"},
+                                             .command.options = "free=quarantine"};
+static const struct hazard stacks_kept = {.command.argv = {"pressure", "closed-stacks"},
+                                          .command.options = "free=ignore"};
+PRESSURE_BY_DESIGN(closed_stacks, "closed-stacks")
+Test(holds, closed_stacks_in_quarantine, .timeout = 150) { hazard_holds(&stacks_waiting); }
+Test(holds, closed_stacks_that_are_not_freed, .timeout = 150) { hazard_holds(&stacks_kept); }
 Test(holds, mapped_over_and_wiped, .timeout = 150) { hazard_holds(&mapped_over_wiped); }
 PRESSURE_BY_DESIGN(list_freed_before_it_is_read_alone, "walked-alone")
 PRESSURE(list_freed_before_it_is_read, "walked", "freed_in_hand")

@@ -11,6 +11,7 @@
    stale       what was read after free mostly is what was there
    walked      a list whose nodes are freed before the next is asked of them, under collections
    walked-alone   the same where memory goes back to the kernel
+   closed-stacks  blocks that are freed with a page closed
    mapped-over what the program made of a large block's pages ends with the block
    given-back  memory that was freed goes back to the kernel
    steady      a program that frees what it allocates is not collected
@@ -413,6 +414,26 @@ static void mapped_over(void) {
   }
 }
 
+/* As libraries for coroutines make their stacks, and free them. */
+static void closed_stacks(void) {
+  enum { COUNT = 6000, STACK = 256 << 10 };
+  for (int i = 0; i < COUNT; i++) {
+    char *stack = NULL;
+    CHECK(posix_memalign((void **)&stack, 4096, STACK) == 0);
+    CHECK(mprotect(stack, 4096, PROT_NONE) == 0);
+    memset(stack + 4096, 1, 100);
+    free(stack);
+  }
+  wipe_stack();
+  for (int i = 0; i < 3; i++) collect();
+  FILE *maps = fopen("/proc/self/maps", "r");
+  CHECK(maps != NULL);
+  int lines = 0;
+  for (int c; (c = getc(maps)) != EOF;) lines += c == '\n';
+  fclose(maps);
+  if (collector && lines > 1000) fail("%d mappings", lines);
+}
+
 static void given_back(void) {
   enum { COUNT = 200000 };
   static void *blocks[COUNT];
@@ -686,6 +707,7 @@ static const struct {
              {"walked", walked},
              {"walked-alone", walked_alone},
              {"mapped-over", mapped_over},
+             {"closed-stacks", closed_stacks},
              {"steady", steady},
              {"growing", growing},
              {"queue", queue},
