@@ -296,16 +296,22 @@ void page_heap_release_span(struct page *page) {
   lock_release(&state.lock);
 }
 
-/* Of a descriptor's size. They come round in a minute, and so one of a thousand pages that have
-   been left alone for longer counts as given back just now. */
-static uint16_t milliseconds(void) { return (uint16_t)(port_now() / 1000000); }
+/* 0: a filter of the program's may forbid to ask. */
+static uint64_t milliseconds(void) { return atomic_get(&port_sealed) ? 0 : port_now() / 1000000; }
+
+/* The count comes round in a minute: one of a thousand pages that have been left alone for longer
+   seems to have been given back just now, too. Where there is no clock, none does. */
+static bool just_now(uint16_t then) {
+  uint64_t now = milliseconds();
+  return now && (uint16_t)(now - then) < SOON;
+}
 
 void page_heap_note_holes(struct page *page, size_t holes) {
   lock_acquire(&state.lock);
   counts.holes += holes - page->purged;
   if (holes > page->purged) atomic_set(&state.opened, state.opened + holes - page->purged);
   page->purged = (uint8_t)holes;
-  page->purged_when = milliseconds();
+  page->purged_when = (uint16_t)milliseconds();
   lock_release(&state.lock);
 }
 
@@ -321,8 +327,7 @@ void page_heap_fill_holes(struct page *page) {
   lock_acquire(&state.lock);
   counts.holes -= page->purged;
   atomic_set(&state.refilled, state.refilled + page->purged);
-  if ((uint16_t)(milliseconds() - page->purged_when) < SOON)
-    atomic_set(&state.soon, state.soon + page->purged);
+  if (just_now(page->purged_when)) atomic_set(&state.soon, state.soon + page->purged);
   page->purged = 0;
   note_growth(0);
   lock_release(&state.lock);

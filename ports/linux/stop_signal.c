@@ -67,6 +67,7 @@ bool port_stop_install(port_stop_handler handler) {
 
 void port_stop_off_stack(void) {
   if (__atomic_exchange_n(&state.off_stack, true, __ATOMIC_SEQ_CST)) return;
+  if (atomic_get(&port_sealed)) return; /* nobody is stopped any more */
   struct kernel_action current;
   bool ours = SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, 0, &current, 8) == 0 &&
               current.handler == on_signal;
