@@ -62,7 +62,7 @@ ALIAS(mmap64, mmap); /* off_t has 64 bits */
 static void note_signal_stacks(uintptr_t begin, size_t size) {
   const struct thread *thread = self.thread;
   if (process_is_vfork_child()) return;
-  if (thread && thread->alternate_stack - begin < size) signal_stack_give_up();
+  if (thread && thread_stack_lies_in(thread->alternate_stack, begin, size)) signal_stack_give_up();
   if (thread_others_stack_in(thread, begin, size)) port_stop_off_stack();
 }
 

@@ -12,7 +12,9 @@
    judged anew by each cycle (world.c), since a process may ask for AMX at any time.
 
    Threads may share such a stack (varnish's workers do) as long as no two of them take a signal at
-   once. Two stops do come at once: then none is taken on such stacks any more.
+   once. Two stops do come at once: then none is taken on such stacks any more. Only stacks that are
+   given here count: what Go sets by calls of its own is known late, and kept too long, and its
+   small stacks need theirs.
 
    A program may free such a stack, or unmap it, while the kernel still has it. No signal of its own
    may ever come, but a stop does. So a block stays nobody else's until a mark finds that no thread
@@ -44,12 +46,15 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
   if (!stack || process_is_vfork_child()) return NEXT(sigaltstack)(stack, old);
   size_t size = stack->ss_flags & SS_DISABLE || is_large(stack) ? 0 : stack->ss_size;
   bool announced = size && process_announce();
-  /* Before the kernel has it: another thread may have the same. */
-  if (self.thread && !(stack->ss_flags & SS_DISABLE))
-    thread_set_alternate_stack(self.thread, (uintptr_t)stack->ss_sp);
+  uintptr_t given = stack->ss_flags & SS_DISABLE ? 0 : (uintptr_t)stack->ss_sp;
+  struct thread *thread = given ? thread_attach() : self.thread;
+  uintptr_t before = thread ? thread->given_stack : 0;
+  if (thread && given) thread_give_signal_stack(thread, given);
   int result = NEXT(sigaltstack)(stack, old), error = errno;
   if (result == 0) thread_set_signal_stack(size);
-  if (self.thread) thread_set_alternate_stack(self.thread, port_alternate_stack());
+  if (result == 0 && thread) thread_set_alternate_stack(thread, port_alternate_stack());
+  uintptr_t now = result == 0 ? given : before;
+  if (thread && thread->given_stack != now) thread_give_signal_stack(thread, now);
   if (announced) process_retract();
   errno = error;
   return result;
@@ -58,10 +63,10 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old) {
 void signal_stack_give_up(void) {
   const stack_t none = {.ss_flags = SS_DISABLE};
   int error = errno;
-  /* Not while it runs there, nor in a handler, whose return brings it back: then nothing changes.
-   */
+  /* Not while it runs there, nor in a handler, whose return brings it back: nothing changes. */
   if (NEXT(sigaltstack)(&none, NULL) == 0) {
     thread_set_signal_stack(0);
+    thread_give_signal_stack(self.thread, 0);
     thread_set_alternate_stack(self.thread, 0);
   }
   errno = error;

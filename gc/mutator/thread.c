@@ -63,6 +63,7 @@ static struct thread *attach(enum kind kind) {
     thread->interrupted[i] = 0;
   }
   thread->levels[0] = mutator;
+  atomic_set(&thread->given_stack, 0);
   thread_set_alternate_stack(thread, kind == BEGINS ? 0 : port_alternate_stack());
   thread->handle = 0;
   atomic_set(&thread->parking, 0);
@@ -129,37 +130,43 @@ static COLD void watch_stack(uintptr_t stack) {
   page_heap_free_slowly(cell.page);
 }
 
-bool thread_others_stack_in(const struct thread *thread, uintptr_t begin, size_t size) {
-  for (struct thread *other = thread_first(); other; other = other->next)
-    if (other != thread && atomic_get(&other->alternate_stack) - begin < size) return true;
-  return false;
-}
-
 void thread_set_alternate_stack(struct thread *thread, uintptr_t stack) {
   uintptr_t former = thread->alternate_stack;
   if (LIKELY(former == stack)) return;
   atomic_set(&thread_alternate_stacks, true);
   atomic_set(&thread->former_stack, former);
-  __atomic_store_n(&thread->alternate_stack, stack, __ATOMIC_SEQ_CST); /* seen by others, or they */
-  /* Two threads stopped on one stack would run on with each other's registers. */
+  atomic_set(&thread->alternate_stack, stack);
+  if (UNLIKELY(heap_holds(stack)) && !WITHOUT(freed_signal_stack)) watch_stack(stack);
+}
+
+bool thread_alternate_stack_in(uintptr_t begin, size_t size) {
+  for (struct thread *thread = thread_first(); thread; thread = thread->next)
+    if (thread_stack_lies_in(atomic_get(&thread->alternate_stack), begin, size) ||
+        thread_stack_lies_in(atomic_get(&thread->former_stack), begin, size))
+      return true;
+  return false;
+}
+
+bool thread_others_stack_in(const struct thread *thread, uintptr_t begin, size_t size) {
+  for (struct thread *other = thread_first(); other; other = other->next)
+    if (other != thread && thread_stack_lies_in(atomic_get(&other->given_stack), begin, size))
+      return true;
+  return false;
+}
+
+void thread_give_signal_stack(struct thread *thread, uintptr_t stack) {
   enum { LEAST = 2048 }; /* bytes of a stack */
+  __atomic_store_n(&thread->given_stack, stack, __ATOMIC_SEQ_CST);
+  /* Two threads stopped on one stack would run on with each other's registers. */
   if (stack && !WITHOUT(shared_signal_stack) &&
       thread_others_stack_in(thread, stack - LEAST, 2 * LEAST))
     port_stop_off_stack();
-  if (UNLIKELY(heap_holds(stack)) && !WITHOUT(freed_signal_stack)) watch_stack(stack);
 }
 
 static void forget_stacks(struct thread *thread) {
   atomic_set(&thread->alternate_stack, 0);
   atomic_set(&thread->former_stack, 0);
-}
-
-bool thread_alternate_stack_in(uintptr_t begin, size_t size) {
-  for (struct thread *thread = thread_first(); thread; thread = thread->next)
-    if (atomic_get(&thread->alternate_stack) - begin < size ||
-        atomic_get(&thread->former_stack) - begin < size)
-      return true;
-  return false;
+  atomic_set(&thread->given_stack, 0);
 }
 
 static void give_up(struct thread *thread) {

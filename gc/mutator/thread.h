@@ -23,6 +23,9 @@ struct thread {
   uintptr_t handle;       /* what pthreads calls this thread; 0: not known */
   size_t signal_stack;    /* of a small alternate stack the size; 0: none, or large enough */
   uintptr_t former_stack; /* alternate one before this: a handler's return may set it again */
+  uintptr_t
+      given_stack; /* the alternate one that the program gave by libc's sigaltstack(), 0:
+                      none. What a runtime sets by calls of its own (Go) comes and goes unseen */
   struct mutator *levels[HANDLER_LEVELS]; /* [0] its own; others for handlers inside malloc */
   /* The stack pointer at which a handler interrupted this level's mutator, 0: not interrupted. */
   uintptr_t interrupted[HANDLER_LEVELS];
@@ -59,9 +62,15 @@ extern HIDDEN bool thread_alternate_stacks;
 /* That thread's alternate stack begins here, 0: it has none. The free() of a block of the heap that
    is one becomes a slow one, which can ask whether it is still in use. Async-signal-safe. */
 HIDDEN void thread_set_alternate_stack(struct thread *thread, uintptr_t stack);
+static inline bool thread_stack_lies_in(uintptr_t stack, uintptr_t begin, size_t size) {
+  return stack && stack - begin < size;
+}
 /* Does one that some thread has, or had before the present one, begin in these bytes? */
 HIDDEN bool thread_alternate_stack_in(uintptr_t begin, size_t size);
-/* Does that of another thread than this begin there? */
+/* The program is giving that thread an alternate stack, 0: takes it away. Called before the kernel
+   is told: of two threads that are given the same one at least sees the other. */
+HIDDEN void thread_give_signal_stack(struct thread *thread, uintptr_t stack);
+/* Does a stack that was given so to another thread than this begin in these bytes? */
 HIDDEN bool thread_others_stack_in(const struct thread *thread, uintptr_t begin, size_t size);
 /* Looks up a record by task id; only while the world is stopped or by the thread itself. */
 HIDDEN struct thread *thread_find(int id);

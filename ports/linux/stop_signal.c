@@ -48,12 +48,16 @@ static void on_signal(int number, siginfo_t *info, void *context) {
   }
 }
 
+/* Again if threads are to stop elsewhere meanwhile: the last to install knows. */
 static bool install(void) {
-  bool on_stack = !atomic_get(&state.off_stack) && !WITHOUT(on_stack);
-  struct kernel_action ours = {on_signal,
-                               SA_SIGINFO | SA_RESTART | (on_stack ? SA_ONSTACK : 0) | RESTORER,
-                               port_signal_return, ~0ull};
-  return SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, &ours, 0, 8) == 0;
+  for (;;) {
+    bool off = __atomic_load_n(&state.off_stack, __ATOMIC_SEQ_CST);
+    unsigned long on_stack = off || WITHOUT(on_stack) ? 0 : SA_ONSTACK;
+    struct kernel_action ours = {on_signal, SA_SIGINFO | SA_RESTART | on_stack | RESTORER,
+                                 port_signal_return, ~0ull};
+    if (SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, &ours, 0, 8) != 0) return false;
+    if (off == __atomic_load_n(&state.off_stack, __ATOMIC_SEQ_CST)) return true;
+  }
 }
 
 bool port_stop_install(port_stop_handler handler) {
@@ -65,13 +69,14 @@ bool port_stop_install(port_stop_handler handler) {
   return install();
 }
 
+/* Done by everybody who asks, before the kernel is told of a stack that is shared: it may not wait
+   for another who asked first. */
 void port_stop_off_stack(void) {
-  if (__atomic_exchange_n(&state.off_stack, true, __ATOMIC_SEQ_CST)) return;
-  if (atomic_get(&port_sealed)) return; /* nobody is stopped any more */
   struct kernel_action current;
-  bool ours = SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, 0, &current, 8) == 0 &&
-              current.handler == on_signal;
-  if (ours) install();
+  __atomic_store_n(&state.off_stack, true, __ATOMIC_SEQ_CST);
+  if (atomic_get(&port_sealed)) return; /* nobody is stopped any more */
+  if (SYSTEM_CALL(SYS_rt_sigaction, STOP_SIGNAL, 0, &current, 8) != 0) return;
+  if (current.handler == on_signal && current.flags & SA_ONSTACK) install();
 }
 
 int port_stop_thread(int process, int thread, uint64_t value) {

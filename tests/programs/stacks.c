@@ -5,6 +5,7 @@
    freed-alternate a block that is freed while it is some thread's alternate stack
    unmapped-alternate   memory that is unmapped meanwhile, by its thread and by another
    one-alternate   one alternate stack for all threads
+   raw-alternate   one that a runtime gives to one thread after the other, and small stacks
    shared-alternate   a block that two threads have as theirs: one gives it back, one goes on
    resumed-alternate   a block that is freed in a handler, whose return makes it the stack again
    small-coroutine a coroutine on a stack that is too small, in a thread with an alternate one
@@ -308,9 +309,7 @@ static void resumed_alternate(void) { collect_beside(resumed_alternate_thread, N
 
 static ucontext_t outside, inside;
 
-static void *small_coroutine_thread(void *unused) {
-  static char alternate[65536];
-  give_alternate(alternate, sizeof alternate);
+static void run_small_coroutine(void) {
   char *area = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(area != MAP_FAILED && mprotect(area + 4096, 4096, PROT_READ | PROT_WRITE) == 0);
   CHECK(getcontext(&inside) == 0);
@@ -319,10 +318,61 @@ static void *small_coroutine_thread(void *unused) {
   inside.uc_link = &outside;
   makecontext(&inside, spin, 0);
   CHECK(swapcontext(&outside, &inside) == 0);
+}
+
+static void *small_coroutine_thread(void *unused) {
+  static char alternate[65536];
+  give_alternate(alternate, sizeof alternate);
+  run_small_coroutine();
   return unused;
 }
 
 static void small_coroutine(void) { collect_beside(small_coroutine_thread, NULL, NULL); }
+
+/* A runtime of its own (Go's) gives a thread its stack, by calls that nobody sees, for as long as
+   the thread is in it; a handler's return shows it. Then the same stack is another thread's. */
+static char raw_stack[65536];
+
+static void nothing(int number) { (void)number; }
+
+static void give_raw(int flags) {
+  void *volatile block = malloc(100); /* the library knows this thread */
+  free(block);
+  stack_t stack = {.ss_sp = raw_stack, .ss_size = sizeof raw_stack, .ss_flags = flags};
+  long result = SYS_sigaltstack; /* not by syscall(), which is seen */
+  __asm__ volatile("syscall" : "+a"(result) : "D"(&stack), "S"(0L) : "rcx", "r11", "memory");
+  CHECK(result == 0);
+}
+
+static void *raw_for_a_while(void *unused) {
+  give_raw(0);
+  CHECK(raise(SIGUSR1) == 0);
+  give_raw(SS_DISABLE);
+  spin();
+  return unused;
+}
+
+static void *raw_in_coroutine(void *unused) {
+  give_raw(0);
+  CHECK(raise(SIGUSR1) == 0);
+  run_small_coroutine();
+  return unused;
+}
+
+static void raw_alternate(void) {
+  struct sigaction action = {.sa_handler = nothing};
+  CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+  pthread_t first, second;
+  spinning = released = 0;
+  CHECK(pthread_create(&first, NULL, raw_for_a_while, NULL) == 0);
+  wait_for_thread();
+  spinning = 0;
+  CHECK(pthread_create(&second, NULL, raw_in_coroutine, NULL) == 0);
+  wait_for_thread();
+  collect_often();
+  released = 1;
+  CHECK(pthread_join(first, NULL) == 0 && pthread_join(second, NULL) == 0);
+}
 
 /* Stacks that the program provides */
 
@@ -416,6 +466,7 @@ static const struct root_case cases[] = {
     {"unmapped-alternate", unmapped_alternate},
     {"shared-alternate", shared_alternate},
     {"one-alternate", one_alternate},
+    {"raw-alternate", raw_alternate},
     {"resumed-alternate", resumed_alternate},
     {"small-coroutine", small_coroutine},
     {"given-static", given_static},

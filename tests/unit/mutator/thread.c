@@ -80,6 +80,25 @@ Test(thread, the_free_of_an_alternate_stack_is_slow_and_can_ask) {
   cr_expect(!thread_alternate_stack_in((uintptr_t)outside, sizeof outside));
 }
 
+/* And not one that a handler's return has shown. */
+Test(thread, a_signal_stack_that_was_given_is_seen_by_others) {
+  static char stack[100], shown[100];
+  struct thread *thread = thread_attach();
+  cr_assert(thread);
+  thread_give_signal_stack(thread, (uintptr_t)stack);
+  thread_set_alternate_stack(thread, (uintptr_t)shown);
+  cr_expect(thread_others_stack_in(NULL, (uintptr_t)stack, 1));
+  cr_expect(!thread_others_stack_in(NULL, (uintptr_t)stack + 1, 99));
+  cr_expect(!thread_others_stack_in(thread, (uintptr_t)stack, 1), "its own");
+  cr_expect(!thread_others_stack_in(NULL, (uintptr_t)shown, 1));
+  thread_give_signal_stack(thread, 0);
+  cr_expect(!thread_others_stack_in(NULL, (uintptr_t)stack, 1));
+  cr_expect(!thread_others_stack_in(NULL, 0, sizeof stack), "none is at no address");
+  thread_give_signal_stack(thread, (uintptr_t)stack);
+  thread_detach();
+  cr_expect(!thread_others_stack_in(NULL, (uintptr_t)stack, 1));
+}
+
 Test(thread, a_detached_thread_stays_detached) {
   thread_attach();
   int id = port_thread_id();

@@ -54,6 +54,29 @@ struct kernel_action {
   void (*restorer)(void);
   uint64_t mask;
 };
+
+static unsigned long flags_in_force(void) {
+  struct kernel_action action;
+  cr_assert_eq(syscall(SYS_rt_sigaction, STOP_SIGNAL, NULL, &action, 8), 0);
+  return action.flags;
+}
+
+Test(stop_signal, off_the_alternate_stack_it_stays) {
+  cr_assert(port_stop_install(note));
+  cr_expect(flags_in_force() & SA_ONSTACK);
+  for (int i = 0; i < 2; i++) {
+    port_stop_off_stack();
+    cr_expect(!(flags_in_force() & SA_ONSTACK));
+    cr_assert(port_stop_install(note));
+    cr_expect_eq(stop_self(7), 0);
+  }
+  cr_expect_eq(calls, 2);
+  struct kernel_action libcs = {0}; /* which takes the number back */
+  cr_assert_eq(syscall(SYS_rt_sigaction, STOP_SIGNAL, &libcs, NULL, 8), 0);
+  cr_assert(port_stop_install(note));
+  cr_expect(!(flags_in_force() & SA_ONSTACK));
+}
+
 static volatile int passed_on;
 static void old_handler(int number, siginfo_t *info, void *context) {
   (void)context;
