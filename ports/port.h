@@ -304,6 +304,7 @@ enum port_call {
   /* what makes collecting impossible, or needs an eye */
   PORT_CALL_CLONE,
   PORT_CALL_CLONE_3,
+  PORT_CALL_FORK,
   PORT_CALL_FILTER,
   PORT_CALL_PROCESS_CONTROL,
   PORT_CALL_ALTERNATE_STACK,
@@ -330,6 +331,8 @@ HIDDEN enum port_call port_futex_of(int operation);
 HIDDEN bool port_clone_shares_memory(uint64_t flags);
 /* Is it a vfork: a process in our memory, while the caller waits? */
 HIDDEN bool port_clone_lends_memory(uint64_t flags);
+/* Is it a fork: a process in a copy of our memory, thread-local storage included? */
+HIDDEN bool port_clone_copies_memory(uint64_t flags);
 /* Calls visit with every word that `count` requests of asynchronous input and output
    (struct iocb) leave to the kernel: requests, data and buffers. */
 HIDDEN void port_submitted_words(void *const *requests, long count, void (*visit)(uintptr_t word));

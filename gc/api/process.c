@@ -3,8 +3,10 @@
    fork must not copy a heap in the middle of a change. Our handlers take every lock of ours around
    it; they have to run innermost, since other libraries' handlers call malloc: so they are
    registered before anybody else's, by interposing __register_atfork, through which every call of
-   pthread_atfork goes. _Fork, which runs no handlers, is interposed. A child made in another way (a
-   raw clone) is found out at the next look at identity_check and collects nothing. */
+   pthread_atfork goes. What runs no handlers is interposed: _Fork here, clone in refusal.c, the
+   calls made by number in system_call.c. A child made by an instruction of the program's own is
+   found out at the next look at identity_check and collects nothing; it may wait for ever for a
+   lock of ours that another thread of its parent's held. */
 #include "api/process.h"
 
 #include <errno.h>
@@ -97,15 +99,23 @@ static void after_fork_in_child(void) {
   if (_IO_list_resetlock && !WITHOUT(stream_list)) _IO_list_resetlock(); /* as glibc has done */
 }
 
-/* Unlike fork it may be called in a signal handler, and so may all that we do around it. */
-EXPORT pid_t _Fork(void) {
-  if (WITHOUT(own_fork)) return NEXT(_Fork)();
-  lock();
-  pid_t child = NEXT(_Fork)();
+void process_before_copy(void) {
+  if (!WITHOUT(own_fork)) lock();
+}
+
+void process_after_copy(bool in_child) {
+  if (WITHOUT(own_fork)) return;
   int error = errno;
-  if (child == 0) become_child(false);
+  if (in_child) become_child(false);
   else unlock_in_parent();
   errno = error;
+}
+
+/* Unlike fork it may be called in a signal handler, and so may all that we do around it. */
+EXPORT pid_t _Fork(void) {
+  process_before_copy();
+  pid_t child = NEXT(_Fork)();
+  process_after_copy(child == 0);
   return child;
 }
 

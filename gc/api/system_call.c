@@ -1,13 +1,13 @@
 /* system_call.c: libc's syscall(), through which programs and libraries make the calls that libc
    has no name for (yet). What would be interposed by its name is treated here in the same way:
-   words the kernel keeps are noted, waits are not cut short by a stop (blocking.h), exec announces
-   itself, and what forbids collecting is seen. Calls made by an instruction of the program's own
-   are not seen.
+   words the kernel keeps are noted, waits are not cut short by a stop (blocking.h), exec and fork
+   announce themselves, and what forbids collecting is seen. Calls made by an instruction of the
+   program's own are not seen.
 
    syscall is variadic and passes on whatever it finds: seven words, of which a function sees six in
    registers (PORT_SEVENTH_WORD). All but the calls treated here are passed on by a jump: the child
-   of a vfork or of a clone returns from the call as well. No header that declares syscall is
-   included. */
+   of a vfork, or of a clone that is given a stack, returns from the call as well. No header that
+   declares syscall is included. */
 #include "api/blocking.h"
 #include "api/kernel_words.h"
 #include "api/next.h"
@@ -158,7 +158,15 @@ static long announce_exec(const struct system_call *call) {
   return result;
 }
 
-enum { FILTER_STRICT, FILTER_LOAD, CLONE_ARGUMENTS_LEAST = 64 };
+/* The child returns here on a copy of this stack. */
+static long copy_process(const struct system_call *call) {
+  process_before_copy();
+  long result = make(call);
+  process_after_copy(result == 0);
+  return result;
+}
+
+enum { FILTER_STRICT, FILTER_LOAD };
 
 static long treat(const struct system_call *call, enum port_call kind) {
   const long *argument = call->argument;
@@ -166,6 +174,9 @@ static long treat(const struct system_call *call, enum port_call kind) {
   switch (kind) {
   case PORT_CALL_FUTEX: return wait_through(*call, port_futex_of((int)argument[1]));
   case PORT_CALL_EXEC: return announce_exec(call);
+  case PORT_CALL_FORK:
+  case PORT_CALL_CLONE:
+  case PORT_CALL_CLONE_3: return copy_process(call);
   case PORT_CALL_FILTER: /* libseccomp asks what can be had by loading none; the rest only asks */
     return argument[0] == FILTER_STRICT || (argument[0] == FILTER_LOAD && argument[2])
                ? install_filter(call)
@@ -179,6 +190,9 @@ static long treat(const struct system_call *call, enum port_call kind) {
   return kind >= PORT_CALL_WAIT ? wait_through(*call, kind) : note(call, kind);
 }
 
+/* struct clone_args, as it was at first. */
+enum { CLONE_ARGUMENTS_LEAST = 64, CLONE_FLAGS = 0, CLONE_STACK = 40 };
+
 /* Does the caller have to be passed on by a jump? Here the flags are looked at on the way. */
 static inline bool must_jump(enum port_call kind, long a, long b) {
   switch (kind) {
@@ -187,11 +201,12 @@ static inline bool must_jump(enum port_call kind, long a, long b) {
   case PORT_CALL_CLONE:
     if (port_clone_shares_memory((uint64_t)a)) refusal_shared_heap();
     if (port_clone_lends_memory((uint64_t)a)) self.lent = true;
-    return true;
+    return !port_clone_copies_memory((uint64_t)a) || b || WITHOUT(raw_calls);
   case PORT_CALL_CLONE_3:
-    if (a && b >= CLONE_ARGUMENTS_LEAST && port_clone_shares_memory(word_at(a, 0)))
-      refusal_shared_heap();
-    return true;
+    if (!a || b < CLONE_ARGUMENTS_LEAST) return true;
+    if (port_clone_shares_memory(word_at(a, CLONE_FLAGS))) refusal_shared_heap();
+    return !port_clone_copies_memory(word_at(a, CLONE_FLAGS)) || word_at(a, CLONE_STACK) ||
+           WITHOUT(raw_calls);
   default: return WITHOUT(raw_calls);
   }
 }

@@ -24,6 +24,7 @@ static const uint8_t calls[NUMBERS] = {
     [SYS_io_uring_setup] = PORT_CALL_RINGS,
     [SYS_clone] = PORT_CALL_CLONE,
     [SYS_clone3] = PORT_CALL_CLONE_3,
+    [SYS_fork] = PORT_CALL_FORK,
     [SYS_seccomp] = PORT_CALL_FILTER,
     [SYS_prctl] = PORT_CALL_PROCESS_CONTROL,
     [SYS_sigaltstack] = PORT_CALL_ALTERNATE_STACK,
@@ -69,6 +70,8 @@ bool port_clone_shares_memory(uint64_t flags) {
 }
 
 bool port_clone_lends_memory(uint64_t flags) { return (flags & CLONE_VM) && (flags & CLONE_VFORK); }
+
+bool port_clone_copies_memory(uint64_t flags) { return !(flags & (CLONE_VM | CLONE_SETTLS)); }
 
 void port_submitted_words(void *const *requests, long count, void (*visit)(uintptr_t word)) {
   for (long i = 0; i < count; i++) {

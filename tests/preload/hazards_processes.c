@@ -9,6 +9,7 @@ ONE_TEST_AT_A_TIME
 
 PROCESS(fork, "announced", "fork_child_reset", .cycles = 60)
 PROCESS(bare_fork, "bare", "own_fork", .cycles = 60)
+PROCESS(cloned_fork, "cloned", "own_fork", .cycles = 60)
 PROCESS(unannounced_fork, "unannounced", "identity_check", .cycles = 5)
 PROCESS(borrowed_memory, "borrowed", "identity_check")
 PROCESS(single_thread, "single", "collector_thread_ends")

@@ -3,17 +3,19 @@
 
    announced     fork under threads that allocate and collect; the children collect as well
    bare          children by _Fork, which runs no handlers, during a collection: they collect as
-   well unannounced   children by a raw clone ask for a collection during another borrowed      so
-   does a vfork child, while a thread of its parent has a pointer in a register single        after
-   its threads have ended, calls that need a process of one thread succeed copied        a fork
-   child collects: the pages it shares with its parent stay shared environments  exec with the
-   environment cleared or changed, of a static or a set-user-id program waiters       three threads
-   ask for collections at once: those that wait can be stopped late          the stop signal,
-   blocked by a raw system call, comes when its cycle is long over watchdog      a stopped thread
-   burns no processor time, whatever its watchdog may think */
+   well cloned        the same by clone and by the calls' numbers unannounced   children by an
+   instruction of the program's ask for a collection during another borrowed      so does a vfork
+   child, while a thread of its parent has a pointer in a register single        after its threads
+   have ended, calls that need a process of one thread succeed copied        a fork child collects:
+   the pages it shares with its parent stay shared environments  exec with the environment cleared
+   or changed, of a static or a set-user-id program waiters       three threads ask for collections
+   at once: those that wait can be stopped late          the stop signal, blocked by a raw system
+   call, comes when its cycle is long over watchdog      a stopped thread burns no processor time,
+   whatever its watchdog may think */
 #include "program.h"
 #include "reclaimed.h"
 
+#include <linux/sched.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/auxv.h>
@@ -117,7 +119,35 @@ static void bare_child(void) {
 
 static void unannounced_child(void) { collect(); }
 
-static pid_t raw_clone(void) { return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL); }
+static pid_t by_instruction(void) {
+  long result;
+  __asm__ volatile("syscall" : "=a"(result) : "a"(SYS_fork) : "rcx", "r11", "memory");
+  return (pid_t)result;
+}
+
+static int run_copied(void *pointer) {
+  bare_child();
+  _exit(kept_hold() && *(int *)pointer == 7 ? 0 : 3);
+}
+
+/* Each way in turn. */
+static pid_t by_number(void) {
+  static int turn;
+  struct clone_args arguments = {.exit_signal = SIGCHLD};
+  static char stack[256 * 1024] __attribute__((aligned(16)));
+  int seven = 7, number = 0;
+  pid_t child;
+
+  switch (turn++ % 4) {
+  case 0: return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+  case 1: return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+  case 2: return (pid_t)syscall(SYS_fork);
+  default:
+    child = clone(run_copied, stack + sizeof stack, CLONE_PARENT_SETTID | SIGCHLD, &seven, &number);
+    CHECK(number == child);
+    return child;
+  }
+}
 
 static void during_collections(pid_t (*make)(void), void (*act)(void)) {
   enum { CHILDREN = 60 };
@@ -421,7 +451,8 @@ int main(int count, char **arguments) {
   if (strcmp(name, "exec") == 0) be_exec();
   else if (strcmp(name, "announced") == 0) announced();
   else if (strcmp(name, "bare") == 0) during_collections(_Fork, bare_child);
-  else if (strcmp(name, "unannounced") == 0) during_collections(raw_clone, unannounced_child);
+  else if (strcmp(name, "cloned") == 0) during_collections(by_number, bare_child);
+  else if (strcmp(name, "unannounced") == 0) during_collections(by_instruction, unannounced_child);
   else if (strcmp(name, "borrowed") == 0) borrowed();
   else if (strcmp(name, "single") == 0) single();
   else if (strcmp(name, "copied") == 0) copied();

@@ -4,6 +4,7 @@
 #include <linux/aio_abi.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -12,6 +13,7 @@ TestSuite(system_calls, .timeout = 60);
 Test(system_calls, by_number) {
   cr_assert_eq(port_call_of(SYS_epoll_ctl), PORT_CALL_EPOLL_CTL);
   cr_assert_eq(port_call_of(SYS_pause), PORT_CALL_WAIT);
+  cr_assert_eq(port_call_of(SYS_fork), PORT_CALL_FORK);
   cr_assert_eq(port_call_of(SYS_vfork), PORT_CALL_OTHER);
   cr_assert_eq(port_call_of(SYS_getpid), PORT_CALL_OTHER);
   cr_assert_eq(port_call_of(-1), PORT_CALL_OTHER);
@@ -30,6 +32,9 @@ Test(system_calls, clones) {
   cr_assert(!port_clone_shares_memory(CLONE_VM | CLONE_VFORK));
   cr_assert(!port_clone_shares_memory(CLONE_VM | CLONE_THREAD | CLONE_SIGHAND));
   cr_assert(!port_clone_shares_memory(0));
+  cr_assert(port_clone_copies_memory(CLONE_NEWPID | SIGCHLD));
+  cr_assert(!port_clone_copies_memory(CLONE_VM | CLONE_VFORK));
+  cr_assert(!port_clone_copies_memory(CLONE_SETTLS)); /* a storage that knows no thread of ours */
 }
 
 static uintptr_t words[32];
