@@ -17,27 +17,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #include "base/remedy.h"
 #include "base/text.h"
+#include "ports/linux/pages.h"
 #include "ports/port.h"
 #include "ports/x86_64/system_call.h"
-
-/* From linux/fs.h of 6.7, which the oldest supported distribution's headers lack. */
-struct page_region {
-  uint64_t begin, end, categories;
-};
-struct page_scan {
-  uint64_t size, flags, begin, end, walk_end, regions, region_count, max_pages;
-  uint64_t inverted, all_of, any_of, returned;
-};
-#define PAGE_SCAN _IOWR('f', 16, struct page_scan)
-enum { IS_FILE = 1 << 2, IS_PRESENT = 1 << 3, IS_SWAPPED = 1 << 4, IS_ZERO = 1 << 5 };
-#define PAGEMAP_PRESENT (1ull << 63)
-#define PAGEMAP_SWAPPED (1ull << 62)
-#define PAGEMAP_FILE (1ull << 61)
 
 #define ADDRESS_END ((uintptr_t)0x7ffffffff000)
 
@@ -117,23 +103,8 @@ static bool note_protected(struct port_maps *maps, const struct mapping *mapping
   return true;
 }
 
-/* Whether any page of the process is swapped, which mincore takes for absent. By a sum over all of
-   them: VmSwap in status is inaccurate, as proc_pid_status(5) says. Where it cannot be told some
-   are. */
-static bool holds_swapped_pages(struct port_maps *maps) {
-  char *text = maps->copy;
-  long got = port_read_file("/proc/thread-self/smaps_rollup", text, maps->copy_size - 1);
-  text[got > 0 ? got : 0] = 0;
-  const char *line = strstr(text, "\nSwap:");
-  if (!line) return true;
-  line += sizeof "\nSwap:" - 1;
-  while (*line == ' ') line++;
-  return *line != '0';
-}
-
 enum port_maps_result port_maps_open(struct port_maps *maps) {
   maps->pagemap = maps->memory = -1;
-  maps->scan_works = maps->swapped = false;
   maps->rings = false;
   maps->mappings = maps->protected_count = 0;
   maps->asking = 0;
@@ -146,11 +117,7 @@ enum port_maps_result port_maps_open(struct port_maps *maps) {
   maps->pagemap = port_open_read("/proc/thread-self/pagemap");
   bool refused = maps->pagemap == -EACCES || maps->pagemap == -EPERM;
   if (maps->pagemap < 0 && (!refused || WITHOUT(undumpable_fallback))) return PORT_MAPS_OPEN;
-  if (maps->pagemap >= 0 && !maps->baseline) {
-    struct page_scan probe = {.size = sizeof probe, .begin = 0, .end = 0, .returned = IS_PRESENT};
-    maps->scan_works = SYSTEM_CALL(SYS_ioctl, maps->pagemap, PAGE_SCAN, &probe) == 0;
-  }
-  if (maps->pagemap < 0) maps->swapped = holds_swapped_pages(maps);
+  pages_begin(maps);
   const char *at = maps->text, *end = at + length;
   struct mapping mapping;
   bool ours = false, room = true;
@@ -214,199 +181,11 @@ static bool visit_pages(struct port_maps *maps, const struct mapping *mapping, e
   return true;
 }
 
-/* Fills maps->ranges with stretches of pages in [begin, end) that hold something; *stopped says
-   how far it came. A negative result: cannot be told. */
-static long scan_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
-                       uintptr_t *stopped) {
-  struct page_region *regions = (struct page_region *)maps->ranges;
-  size_t capacity = maps->range_capacity * sizeof(struct port_range) / sizeof *regions;
-  uint64_t excluded = IS_ZERO | (files ? 0 : IS_FILE);
-  struct page_scan scan = {.size = sizeof scan,
-                           .begin = begin,
-                           .end = end,
-                           .regions = (uint64_t)regions,
-                           .region_count = capacity,
-                           .inverted = excluded,
-                           .all_of = excluded,
-                           .any_of = IS_PRESENT | IS_SWAPPED,
-                           .returned = IS_PRESENT};
-  if (WITHOUT(present_only)) {
-    maps->ranges[0] = (struct port_range){begin, end};
-    *stopped = end;
-    return 1;
-  }
-  long count = SYSTEM_CALL(SYS_ioctl, maps->pagemap, PAGE_SCAN, &scan);
-  if (count < 0) return count;
-  *stopped = scan.walk_end;
-  long ranges = 0;
-  for (long i = 0; i < count; i++) { /* three words a region become two a range, in place */
-    struct page_region region = regions[i];
-    struct port_range *last = ranges ? &maps->ranges[ranges - 1] : NULL;
-    if (last && last->end == region.begin) last->end = region.end; /* of pages that are swapped */
-    else maps->ranges[ranges++] = (struct port_range){region.begin, region.end};
-  }
-  /* No room for more: what comes next may go on where the last ends. */
-  bool cut = ranges && *stopped < end && maps->ranges[ranges - 1].end == *stopped;
-  if (cut && *stopped - KERNEL_PAGE > begin && !WITHOUT(words_across)) *stopped -= KERNEL_PAGE;
-  return ranges;
-}
-
-/* Reservations have many pages and next to none that hold anything. */
-enum { AT_ONCE = 16 };
-static bool any_is(const unsigned char *resident) {
-  uint64_t words[AT_ONCE / 8];
-  memcpy(words, resident, sizeof words);
-  return ((words[0] | words[1]) & 0x0101010101010101) != 0;
-}
-
-/* One more page that holds something; they come in order. False: no room. */
-static bool add_page(struct port_maps *maps, long *count, uintptr_t address) {
-  if (*count && maps->ranges[*count - 1].end == address) {
-    maps->ranges[*count - 1].end += KERNEL_PAGE;
-    return true;
-  }
-  if ((size_t)*count == maps->range_capacity) return false;
-  maps->ranges[(*count)++] = (struct port_range){address, address + KERNEL_PAGE};
-  return true;
-}
-
-/* The last page of a window is the first of the next, too: a word may lie across its end. */
-static uintptr_t window_stop(uintptr_t begin, size_t pages, size_t all) {
-  uintptr_t end = begin + pages * KERNEL_PAGE;
-  return pages < all && pages > 1 && !WITHOUT(words_across) ? end - KERNEL_PAGE : end;
-}
-
-static bool any_holds(const uint64_t entries[AT_ONCE]) {
-  uint64_t any = 0;
-  for (int i = 0; i < AT_ONCE; i++) any |= entries[i];
-  return (any & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
-}
-
-/* The same by reading the pagemap, or by mincore, a window at a time. */
-static long list_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
-                       uintptr_t *stopped) {
-  if (maps->scan_works) return scan_pages(maps, begin, end, files, stopped);
-  size_t all = (end - begin) / KERNEL_PAGE;
-  size_t pages = size_min(all, maps->pagemap >= 0 ? maps->copy_size / 8 : maps->copy_size);
-  uintptr_t window_end = begin + pages * KERNEL_PAGE;
-  *stopped = window_stop(begin, pages, all);
-  uint64_t *entries = (uint64_t *)maps->copy;
-  unsigned char *resident = (unsigned char *)maps->copy;
-  if (maps->pagemap >= 0) {
-    long got = SYSTEM_CALL(SYS_pread64, maps->pagemap, entries, pages * 8, begin / KERNEL_PAGE * 8);
-    if (got != (long)pages * 8) return -EIO;
-  } else if (maps->swapped) { /* everything may be there: read it all */
-    maps->ranges[0] = (struct port_range){begin, window_end};
-    return 1;
-  } else if (SYSTEM_CALL(SYS_mincore, begin, pages * KERNEL_PAGE, resident) != 0) {
-    return -EIO;
-  }
-  long count = 0;
-  for (size_t i = 0; i < pages; i++) {
-    bool holds;
-    if (maps->pagemap >= 0 && i % AT_ONCE == 0 && i + AT_ONCE <= pages && !any_holds(entries + i)) {
-      i += AT_ONCE - 1;
-      continue;
-    }
-    if (maps->pagemap < 0 && i % AT_ONCE == 0 && i + AT_ONCE <= pages && !any_is(resident + i)) {
-      i += AT_ONCE - 1;
-      continue;
-    }
-    if (maps->pagemap >= 0)
-      holds = (entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) &&
-              (files || !(entries[i] & PAGEMAP_FILE));
-    else holds = resident[i] & 1;
-    if (!holds) continue;
-    if (add_page(maps, &count, begin + i * KERNEL_PAGE)) continue;
-    *stopped = begin + i * KERNEL_PAGE;
-    break;
-  }
-  return count;
-}
-
-/* The same for shared memory, by what is in the page cache. */
-static long list_cached(struct port_maps *maps, uintptr_t begin, uintptr_t end,
-                        uintptr_t *stopped) {
-  size_t all = (end - begin) / KERNEL_PAGE, pages = size_min(all, maps->copy_size);
-  unsigned char *cached = (unsigned char *)maps->copy;
-  long result = SYSTEM_CALL(SYS_mincore, begin, pages * KERNEL_PAGE, cached), count = 0;
-  if (result < 0) return result;
-  *stopped = window_stop(begin, pages, all);
-  for (size_t i = 0; i < pages; i++) {
-    if (!(cached[i] & 1) || add_page(maps, &count, begin + i * KERNEL_PAGE)) continue;
-    *stopped = begin + i * KERNEL_PAGE;
-    break;
-  }
-  return count;
-}
-
-/* What smaps has told of a mapping so far: not met, its lines are being read, all read. */
-enum own_pages { UNKNOWN, READING, NONE, SOME };
-
-static void read_smaps_line(const char *at, const char *newline, uintptr_t wanted,
-                            enum own_pages *pages) {
-  if (*at < 'A' || *at > 'Z') { /* the first line of a mapping */
-    if (*pages == READING) *pages = NONE;
-    else if (text_read_hex(&at, newline) == wanted) *pages = READING;
-    return;
-  }
-  static const char *const names[] = {"Anonymous:", "Swap:", "Private_Hugetlb:", "Shared_Hugetlb:"};
-  bool counts = false;
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    size_t length = strlen(names[i]);
-    counts |= (size_t)(newline - at) > length && !memcmp(at, names[i], length);
-  }
-  for (; *pages == READING && counts && at < newline; at++)
-    if (*at >= '1' && *at <= '9') *pages = SOME;
-}
-
-/* Whether there are pages of our own in a mapping of a file, by smaps, which every process may
-   open. Where it cannot be told there are. */
-static bool holds_own_pages(struct port_maps *maps, uintptr_t wanted) {
-  enum own_pages pages = UNKNOWN;
-  int descriptor = port_open_read("/proc/thread-self/smaps");
-  if (descriptor < 0) return true;
-  char *text = maps->copy;
-  for (size_t held = 0; pages < NONE;) {
-    long got = port_read(descriptor, text + held, maps->copy_size - held);
-    if (got == 0 && held == 0 && pages == READING) pages = NONE; /* it was the last */
-    if (got <= 0) break;
-    held += (size_t)got;
-    const char *at = text, *newline;
-    while (pages < NONE && (newline = memchr(at, '\n', (size_t)(text + held - at)))) {
-      read_smaps_line(at, newline, wanted, &pages);
-      at = newline + 1;
-    }
-    held -= (size_t)(at - text);
-    memmove(text, at, held);
-  }
-  port_close(descriptor);
-  return pages != NONE;
-}
-
-static long list_pages_timed(struct port_maps *maps, uintptr_t begin, uintptr_t end,
-                             uintptr_t *stopped) {
+static long list_timed(struct port_maps *maps, uintptr_t begin, uintptr_t end, uintptr_t *stopped) {
   uint64_t from = port_now();
-  long count = list_pages(maps, begin, end, false, stopped);
+  long count = pages_list(maps, begin, end, false, stopped);
   maps->asking += port_now() - from;
   return count;
-}
-
-/* Is anything swapped, by anybody? Where it cannot be told it is. */
-static bool swap_is_used(struct port_maps *maps) {
-  char *text = maps->copy;
-  long got = port_read_file("/proc/swaps", text, maps->copy_size - 1);
-  if (got < 0 && got != -ENOENT) return true;
-  text[got > 0 ? got : 0] = 0;
-  for (const char *line = strchr(text, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
-    const char *at = line + 1;
-    for (int field = 0; field < 3; field++) { /* name, type, size */
-      while (*at && *at != ' ' && *at != '\t' && *at != '\n') at++;
-      while (*at == ' ' || *at == '\t') at++;
-    }
-    if (*at != '0') return true;
-  }
-  return false;
 }
 
 /* To read a page is to make it, so nothing of great size is read whole. False: it cannot be
@@ -425,8 +204,8 @@ static bool visit_shared(struct port_maps *maps, const struct mapping *mapping) 
   if (WITHOUT(shared_after_fork)) cached = whole = false;
   while (begin < mapping->end && !whole) {
     uint64_t from = port_now();
-    long count = cached ? list_cached(maps, begin, mapping->end, &stopped)
-                        : list_pages(maps, begin, mapping->end, true, &stopped);
+    long count = cached ? pages_list_resident(maps, begin, mapping->end, &stopped)
+                        : pages_list(maps, begin, mapping->end, true, &stopped);
     maps->asking += port_now() - from;
     whole = cached && count < 0; /* a filter refuses it */
     if (!whole && (count < 0 || stopped <= begin)) return false;
@@ -435,7 +214,7 @@ static bool visit_shared(struct port_maps *maps, const struct mapping *mapping) 
     begin = stopped;
   }
   /* Asked last: what left the page cache while it was looked through counts. */
-  if (cached && !whole) whole = swap_is_used(maps) && holds_own_pages(maps, mapping->begin);
+  if (cached && !whole) whole = pages_are_swapped(maps) && pages_are_own(maps, mapping->begin);
   return !whole || visit_shared_whole(maps, mapping);
 }
 
@@ -452,13 +231,13 @@ static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
   bool closed_file = mapping->permissions[0] != 'r' && mapping->name_length != 0;
   bool ask =
       (maps->pagemap < 0 && closed_file) || mapping->end - mapping->begin >= LARGE_RESERVATION;
-  if (ask && !holds_own_pages(maps, mapping->begin)) return true;
+  if (ask && !pages_are_own(maps, mapping->begin)) return true;
   while (begin < end) {
     uintptr_t stopped;
-    long count = list_pages_timed(maps, begin, end, &stopped);
+    long count = list_timed(maps, begin, end, &stopped);
     if (count < 0 || stopped <= begin) return false;
     for (long i = 0; i < count; i++) {
-      /* visit_copies overwrites maps->copy, where list_pages worked, but not maps->ranges */
+      /* visit_copies overwrites maps->copy, where pages_list worked, but not maps->ranges */
       if (!visit_pages(maps, mapping, reading, maps->ranges[i].begin, maps->ranges[i].end))
         return false;
     }
@@ -491,7 +270,7 @@ static bool visit_gap(struct port_maps *maps, struct cursor *list, uintptr_t beg
   while (list->more && mapping->end <= begin) go_on(list);
   while (begin < end) {
     uintptr_t stopped;
-    long count = list_pages_timed(maps, begin, end, &stopped);
+    long count = list_timed(maps, begin, end, &stopped);
     if (count < 0 || stopped <= begin) return false;
     for (long i = 0; i < count; i++) {
       struct port_range range = maps->ranges[i];
@@ -572,7 +351,7 @@ bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr_t end,
                          void *context) {
   while (begin < end) {
     uintptr_t stopped;
-    long count = list_pages(maps, begin, end, true, &stopped);
+    long count = pages_list(maps, begin, end, true, &stopped);
     if (count < 0 || stopped <= begin) return false;
     for (long i = 0; i < count; i++) visit(context, maps->ranges[i].begin, maps->ranges[i].end);
     begin = stopped;
@@ -603,7 +382,7 @@ bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end,
   bool read = true;
   while (read && begin < end) {
     uintptr_t stopped;
-    long count = list_pages(maps, begin, end, true, &stopped);
+    long count = pages_list(maps, begin, end, true, &stopped);
     read = count >= 0 && stopped > begin;
     for (long i = 0; read && i < count; i++)
       read = visit_copies(maps, &mapping, maps->ranges[i].begin, maps->ranges[i].end);
