@@ -6,8 +6,8 @@
    setuid      privileges are dropped to another user (needs root); the process cannot be dumped
    setuid-gap  the same with a page of a file that cannot be read, as in the gaps that the loader
                leaves between the parts of some libraries
-   nodump      PR_SET_DUMPABLE 0
-   mainexit    the main thread has ended by pthread_exit
+   setuid-hole the same with a block of which a part was unmapped; what lies after it refers to
+   another nodump      PR_SET_DUMPABLE 0 mainexit    the main thread has ended by pthread_exit
    setuid-mainexit  both
    limit       RLIMIT_AS set to 512 MiB while the program runs
    lockall     mlockall(MCL_CURRENT | MCL_FUTURE)
@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 
 static const char *condition;
+static char *holed;
 
 static bool is(const char *name) { return strcmp(condition, name) == 0; }
 
@@ -56,7 +57,12 @@ static void make_condition(void) {
     while (dup(0) >= 0)
       ;
     CHECK(errno == EMFILE);
-  } else if (is("setuid") || is("setuid-mainexit") || is("setuid-gap")) {
+  } else if (is("setuid") || is("setuid-mainexit") || is("setuid-gap") || is("setuid-hole")) {
+    if (is("setuid-hole")) {
+      holed = aligned_alloc(4096, 1 << 20);
+      CHECK(holed != NULL && munmap(holed + 8192, 4096) == 0);
+      fill_pattern(*(void **)(holed + 16384) = malloc(700), 700, 7);
+    }
     if (is("setuid-gap")) {
       int file = open("/proc/self/exe", O_RDONLY);
       CHECK(mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE, file, 0) != MAP_FAILED);
@@ -120,6 +126,7 @@ int main(int count, char **arguments) {
   if (is("mainexit") || is("setuid-mainexit")) pthread_exit(NULL);
   CHECK(pthread_join(threads[1], NULL) == 0 && pthread_join(threads[2], NULL) == 0);
   CHECK(pattern_holds(before, 5000, 1));
+  CHECK(!holed || pattern_holds(*(void **)(holed + 16384), 700, 7));
   dprintf(2, "%ld KiB resident\n", resident_kib());
   puts("whole");
   return 0;

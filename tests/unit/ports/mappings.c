@@ -256,6 +256,35 @@ Test(mappings, random_areas_agree) {
   }
 }
 
+static void note_copy(void *context, uintptr_t begin, uintptr_t end) {
+  cr_assert_eq(context, &visited);
+  for (uintptr_t at = begin; at + 4 <= end; at += 4) { /* a copy begins with the last one's end */
+    uint32_t number = *(uint32_t *)at;
+    if (number >= 1000 && number < 1000 + PAGES) visited[number - 1000]++;
+  }
+}
+
+Test(mappings, copies_of_what_is_there_though_a_part_is_no_memory) {
+  make_area();
+  map(0, PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  for (int page = 0; page < PAGES; page += 2) write_page(page);
+  munmap(area + 20 * 4096, 3 * 4096);
+  munmap(area + 40 * 4096, 4096);
+  for (enum way way = SCAN; way < WAYS; way++) {
+    struct port_maps maps = make_maps(way);
+    memset(visited, 0, sizeof visited);
+    open_maps(&maps, way);
+    cr_assert(port_present_copies(&maps, (uintptr_t)area, (uintptr_t)area + AREA, false, note_copy,
+                                  &visited),
+              "%s", way_names[way]);
+    port_maps_close(&maps);
+    for (int p = 0; p < PAGES; p++) {
+      bool there = p % 2 == 0 && p != 20 && p != 22 && p != 40;
+      cr_expect_eq(visited[p] > 0, there, "%s: page %d", way_names[way], p);
+    }
+  }
+}
+
 Test(mappings, little_working_memory_is_enough) {
   make_area();
   map(0, PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
