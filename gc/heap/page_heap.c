@@ -7,6 +7,7 @@
 #include "base/option.h"
 #include "heap/free_runs.h"
 #include "heap/guard.h"
+#include "heap/holes.h"
 #include "heap/random.h"
 #include "ports/port.h"
 
@@ -15,10 +16,6 @@ enum {
   BULK = 64,           /* pages of a block that makes no other pages go */
   LEAST_DIRTY = 32,    /* pages that may stay dirty whatever is in use: 2 MiB, and above that ... */
   DIRTY_PART = 8,      /* ... so large a part of what is */
-  LEAST_REFILLED = 64, /* kernel pages wanted again: fewer of them say nothing */
-  REFILLED_PART = 4,   /* what is given back pays where so large a part of it or more is not, ... */
-  SOON_PART = 2,       /* ... and less than such a part is within ... */
-  SOON = 64,           /* ... so many ms */
   EXPECTED_SLACK = 16, /* collections begin so large a part later than planned */
 
   /* Spare pages of objects that grow, mostly address space that is never touched: */
@@ -44,9 +41,6 @@ static struct {
   uint64_t decay_at;  /* when decay next looks */
   size_t dirty_low;   /* the fewest dirty pages seen in this period */
   size_t purged;      /* pages over the limit that were given back in it and not yet taken again */
-  size_t opened;      /* kernel pages given back out of pages in use, of late, ... */
-  size_t refilled;    /* ... and of such ones those wanted again, ... */
-  size_t soon;        /* ... and those wanted again soon */
   size_t allowance;   /* dirty pages that may stay because such pages were soon taken again */
   size_t most;        /* the most pages that memory ever stood behind */
   size_t expected;    /* pages that are likely to be in use before the next collection */
@@ -296,39 +290,17 @@ void page_heap_release_span(struct page *page) {
   lock_release(&state.lock);
 }
 
-/* 0: a filter of the program's may forbid to ask. */
-static uint64_t milliseconds(void) { return atomic_get(&port_sealed) ? 0 : port_now() / 1000000; }
-
-/* The count comes round in a minute: one of a thousand pages that have been left alone for longer
-   seems to have been given back just now, too. Where there is no clock, none does. */
-static bool just_now(uint16_t then) {
-  uint64_t now = milliseconds();
-  return now && (uint16_t)(now - then) < SOON;
-}
-
 void page_heap_note_holes(struct page *page, size_t holes) {
   lock_acquire(&state.lock);
-  counts.holes += holes - page->purged;
-  if (holes > page->purged) atomic_set(&state.opened, state.opened + holes - page->purged);
-  page->purged = (uint8_t)holes;
-  page->purged_when = (uint16_t)milliseconds();
+  holes_note(page, holes);
   lock_release(&state.lock);
-}
-
-bool page_heap_holes_pay(void) {
-  size_t refilled = atomic_get(&state.refilled), opened = atomic_get(&state.opened);
-  return refilled < LEAST_REFILLED || (refilled < opened - opened / REFILLED_PART &&
-                                       atomic_get(&state.soon) < opened / SOON_PART);
 }
 
 void page_heap_fill_holes(struct page *page) {
   page->purged_at = 0;
   if (!page->purged) return;
   lock_acquire(&state.lock);
-  counts.holes -= page->purged;
-  atomic_set(&state.refilled, state.refilled + page->purged);
-  if (just_now(page->purged_when)) atomic_set(&state.soon, state.soon + page->purged);
-  page->purged = 0;
+  holes_fill(page);
   note_growth(0);
   lock_release(&state.lock);
 }
@@ -583,9 +555,7 @@ void page_heap_decay(uint64_t now) {
   state.dirty_low = counts.dirty_free;
   state.purged = 0;
   state.allowance /= 2;
-  atomic_set(&state.opened, state.opened / 2);
-  atomic_set(&state.refilled, state.refilled / 2);
-  atomic_set(&state.soon, state.soon / 2);
+  holes_decay();
   state.refused = false;
   atomic_set(&state.decay_at, now + decay_period);
   lock_release(&state.lock);

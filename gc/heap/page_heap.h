@@ -110,9 +110,6 @@ HIDDEN void page_heap_expect(size_t pages);
 /* Gives free pages back to the kernel: all of them (0), or down to `keep` dirty pages. Returns
    the bytes given back. */
 HIDDEN size_t page_heap_purge(size_t keep);
-/* Were more than a few of the kernel pages that were given back out of pages in use, in the last
-   second or so, not wanted again? Any thread. */
-HIDDEN bool page_heap_holes_pay(void);
 /* Purges what was free and dirty for a whole period (0.4 s); cheap, call it often. */
 HIDDEN void page_heap_decay(uint64_t now);
 

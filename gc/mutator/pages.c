@@ -3,6 +3,7 @@
 
 #include "base/lock.h"
 #include "base/remedy.h"
+#include "heap/holes.h"
 #include "heap/page_heap.h"
 #include "mutator/large.h"
 #include "ports/port.h"
@@ -252,7 +253,7 @@ void mutator_trim(struct mutator *mutator) { trim(mutator, false); }
 /* Where what is given back is taken again at once, since blocks come and go in turns, free parts of
    pages stay until someone asks for them. */
 void pages_trim_at_work(struct mutator *mutator) {
-  trim(mutator, !atomic_get(&mutator->trim_due) && !page_heap_holes_pay());
+  trim(mutator, !atomic_get(&mutator->trim_due) && !holes_pay());
 }
 
 /* The free cells of a page, swept, if they can make up a kernel page; else 0. */

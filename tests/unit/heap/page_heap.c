@@ -663,31 +663,6 @@ Test(page_heap, threads_share_it) {
   expect_one_run();
 }
 
-/* Of 20 pages' free parts those of 12 are wanted again, after so many milliseconds. */
-static bool holes_pay_after(unsigned ms) {
-  static uint64_t time;
-  if (!time) time = port_now();
-  for (int i = 0; i < 20; i++)
-    page_heap_decay(time += 1000000000); /* what was before is forgotten */
-  struct page *pages[20];
-  for (int i = 0; i < 20; i++) cr_assert(pages[i] = page_heap_span(1));
-  for (int i = 0; i < 20; i++) page_heap_note_holes(pages[i], 14);
-  cr_expect(page_heap_holes_pay(), "nothing is known yet");
-  if (ms) unit_sleep(ms);
-  for (int i = 0; i < 12; i++) page_heap_fill_holes(pages[i]);
-  bool pay = page_heap_holes_pay();
-  for (int i = 0; i < 20; i++) page_heap_release_span(pages[i]);
-  return pay;
-}
-
-Test(page_heap, free_parts_that_are_soon_wanted_again_do_not_pay) {
-  cr_expect(holes_pay_after(100));
-  bool pay = true; /* unless the machine lets this wait */
-  for (int i = 0; i < 10 && pay; i++) pay = holes_pay_after(0);
-  cr_expect(!pay);
-  cr_expect(holes_pay_after(100));
-}
-
 static void *take_one(void *unused) {
   (void)unused;
   return page_heap_span(1);

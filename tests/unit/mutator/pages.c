@@ -1,4 +1,5 @@
 /* pages.c: cells go back to their pages, from any thread, and empty pages to the page heap. */
+#include "heap/holes.h"
 #include "tests/unit/mutator/cells.h"
 
 TestSuite(pages, .init = unit_start_heap, .timeout = 60);
@@ -253,7 +254,7 @@ Test(pages, free_parts_that_are_filled_again_each_time_stay_until_somebody_asks)
   cr_expect_gt(page_heap_counts.holes, 0, "who asks gets them");
   const uint64_t second = 1000000000;
   for (unsigned i = 1; i < 20; i++) page_heap_decay(i * second);
-  cr_expect(page_heap_holes_pay(), "that is forgotten again");
+  cr_expect(holes_pay(), "that is forgotten again");
   expect_sound();
 }
 
