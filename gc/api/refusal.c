@@ -20,6 +20,7 @@
 #include "collect/cycle.h"
 #include "collect/permit.h"
 #include "mutator/self.h"
+#include "mutator/thread.h"
 #include "ports/port.h"
 
 #include <errno.h>
@@ -61,6 +62,7 @@ struct copied {
 static int begin_copied(void *pointer) {
   struct copied copied = *(struct copied *)pointer;
   process_after_copy(true);
+  thread_note_stack((uintptr_t)&copied); /* a local array of a function that goes on, perhaps */
   return copied.function(copied.argument);
 }
 

@@ -11,6 +11,7 @@ ONE_TEST_AT_A_TIME
 HAZARD(array_as_alternate_stack, "nested_stacks", .command.argv = {"stack_in_stack", "handler"})
 HAZARD(array_as_alternate_stack_of_a_thread, "nested_stacks",
        .command.argv = {"stack_in_stack", "thread-handler"})
+HAZARD(array_as_stack_of_a_child, "nested_stacks", .command.argv = {"stack_in_stack", "child"})
 HAZARD(array_as_coroutine_stack, "nested_stacks", .command.argv = {"stack_in_stack", "coroutine"})
 HAZARD(array_as_coroutine_stack_of_a_thread, "nested_stacks",
        .command.argv = {"stack_in_stack", "thread-coroutine"})

@@ -6,10 +6,13 @@
 
      handler            the collection happens in a handler on such an alternate stack
      thread-handler     the thread that is stopped is in such a handler
-     coroutine, thread-coroutine   the same with makecontext */
+     coroutine, thread-coroutine   the same with makecontext
+     child              a child made by clone runs on such an array */
 #include "program.h"
 
+#include <sched.h>
 #include <semaphore.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 
 enum { SIZE = 64 * 1024, BLOCKS = 50 };
@@ -49,9 +52,27 @@ static ucontext_t caller, inner;
 static void switch_to_inner(void) { CHECK(swapcontext(&caller, &inner) == 0); }
 static void raise_signal(void) { CHECK(raise(SIGUSR1) == 0); }
 
+static void *volatile *held;
+static char *child_stack;
+
+static int run_child(void *unused) {
+  (void)unused;
+  churn();
+  for (unsigned i = 0; i < BLOCKS; i++) CHECK(pattern_holds(held[i], 300, i));
+  exit(0);
+}
+
+static void make_child(void) {
+  int status;
+  pid_t child = clone(run_child, child_stack, SIGCHLD, NULL);
+  CHECK(child > 0 && waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+}
+
 /* Well below the array that the inner stack lies in. */
 static NOINLINE void hold_blocks(void (*enter)(void)) {
   void *volatile blocks[BLOCKS];
+  held = blocks;
   for (unsigned i = 0; i < BLOCKS; i++) fill_pattern(blocks[i] = malloc(300), 300, i);
   wipe_stack();
   enter();
@@ -80,7 +101,17 @@ static NOINLINE void with_coroutine(void) {
   hold_blocks(switch_to_inner);
 }
 
+static NOINLINE void with_child(void) {
+  char array[SIZE];
+  child_stack = array + SIZE;
+  hold_blocks(make_child);
+}
+
 static void *run(void *pointer) {
+  if (strcmp(pointer, "child") == 0) {
+    with_child();
+    return NULL;
+  }
   bool coroutine = strstr(pointer, "coroutine") != NULL;
   coroutine ? with_coroutine() : with_handler();
   return NULL;
