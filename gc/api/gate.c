@@ -13,8 +13,9 @@
 extern HIDDEN const char __start_reclaim_fast[], __stop_reclaim_fast[];
 
 struct gate_state gate_enter(void *ucontext) {
-  struct gate_state state = {self.real, self.level, 0};
+  struct gate_state state = {self.real, self.level, 0, 0};
   if (!self.thread || WITHOUT(handler_levels)) return state;
+  state.given_stack = self.thread->given_stack;
   struct port_frame frame;
   port_frame_read(ucontext, &frame);
   state.alternate_stack = frame.alternate_stack;
@@ -28,5 +29,7 @@ struct gate_state gate_enter(void *ucontext) {
 
 void gate_leave(struct gate_state state) {
   if (self.thread) thread_set_alternate_stack(self.thread, state.alternate_stack);
+  if (self.thread && UNLIKELY(self.thread->given_stack != state.given_stack))
+    thread_give_signal_stack(self.thread, state.given_stack);
   if (self.thread && self.level != state.level) thread_leave_level(state.mutator, state.level);
 }

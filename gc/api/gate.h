@@ -16,7 +16,7 @@ struct mutator;
 struct gate_state {
   struct mutator *mutator;
   uint32_t level;
-  uintptr_t alternate_stack; /* what the return from the handler sets again */
+  uintptr_t alternate_stack, given_stack; /* what the return from the handler sets again */
 };
 
 HIDDEN struct gate_state gate_enter(void *ucontext);

@@ -5,6 +5,7 @@
    freed-alternate a block that is freed while it is some thread's alternate stack
    unmapped-alternate   memory that is unmapped meanwhile, by its thread and by another
    one-alternate   one alternate stack for all threads
+   returned-alternate   the same, where a handler of each has given it back, and returns
    raw-alternate   one that a runtime gives to one thread after the other, and small stacks
    shared-alternate   a block that two threads have as theirs: one gives it back, one goes on
    resumed-alternate   a block that is freed in a handler, whose return makes it the stack again
@@ -220,9 +221,17 @@ static void unmapped_alternate(void) {
 
 /* Several threads that have one for all and compute: whoever wakes with another's registers errs.
  */
+static bool gives_back;
+static void give_back_in_handler(int number) {
+  const stack_t none = {.ss_flags = SS_DISABLE};
+  (void)number;
+  CHECK(sigaltstack(&none, NULL) == 0);
+}
+
 static void *computes(void *number) {
   static char one[65536];
   give_alternate(one, sizeof one);
+  if (gives_back) CHECK(raise(SIGUSR1) == 0); /* whose return brings it back */
   uint64_t first = 0;
   __atomic_fetch_add(&spinning, 1, __ATOMIC_SEQ_CST);
   for (int turn = 0; !released; turn++) {
@@ -241,12 +250,19 @@ static void one_alternate(void) {
   enum { THREADS = 4, TIMES = 300 };
   pthread_t threads[THREADS];
   spinning = released = 0;
-  for (uintptr_t i = 0; i < THREADS; i++)
-    CHECK(pthread_create(&threads[i], NULL, computes, (void *)(i + 1)) == 0);
-  while (spinning < THREADS) sched_yield();
+  for (int i = 0; i < THREADS; i++) {
+    CHECK(pthread_create(&threads[i], NULL, computes, (void *)(uintptr_t)(i + 1)) == 0);
+    while (spinning <= i) sched_yield();
+  }
   for (int i = 0; i < TIMES; i++) collect();
   released = 1;
   for (int i = 0; i < THREADS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
+static void returned_alternate(void) {
+  gives_back = true;
+  CHECK(signal(SIGUSR1, give_back_in_handler) != SIG_ERR);
+  one_alternate();
 }
 
 /* The first gives it back, the other goes on with it. */
@@ -466,6 +482,7 @@ static const struct root_case cases[] = {
     {"unmapped-alternate", unmapped_alternate},
     {"shared-alternate", shared_alternate},
     {"one-alternate", one_alternate},
+    {"returned-alternate", returned_alternate},
     {"raw-alternate", raw_alternate},
     {"resumed-alternate", resumed_alternate},
     {"small-coroutine", small_coroutine},
