@@ -226,14 +226,13 @@ static bool visit_shared(struct port_maps *maps, const struct mapping *mapping) 
 /* One private mapping on its own, where PAGEMAP_SCAN is missing. */
 static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
                           enum reading reading, uintptr_t begin, uintptr_t end) {
-  bool file_backed = reading == COPY && mapping->permissions[0] == 'r';
-  if (maps->pagemap < 0 && file_backed) /* mincore tells of the page cache, not of our copies */
-    return visit_pages(maps, mapping, reading, begin, end);
-  /* The gaps that the loader leaves between the parts of a library are such, and cannot be read. */
-  bool closed_file = mapping->permissions[0] != 'r' && mapping->name_length != 0;
+  /* mincore tells of the page cache, too: of a file more pages than are ours, and all of the gaps
+     that the loader leaves between the parts of a library and that cannot be read. */
+  bool of_file = reading == COPY && mapping->name_length != 0;
+  bool closed = mapping->permissions[0] != 'r';
   size_t size = mapping->end - mapping->begin;
   bool large = size >= LARGE_RESERVATION;
-  bool unsure = maps->pagemap < 0 && (closed_file || (maps->swapped && large));
+  bool unsure = maps->pagemap < 0 && ((of_file && (closed || large)) || (maps->swapped && large));
   bool saves = !unsure && large && size / LIKE_ONE_IN_THE_LIST >= maps->mappings;
   if (unsure && !pages_are_own(maps, mapping->begin)) return true;
   while (begin < end) {
