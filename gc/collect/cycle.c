@@ -348,32 +348,40 @@ void cycle_enable(void) {
     ;
 }
 
+/* In sections: a handler sees all of it or nothing. */
 void cycle_announce(void) {
+  bool nested = is_announcer();
+  section_begin();
   __atomic_fetch_add(&cycle.announced, 1, __ATOMIC_SEQ_CST);
-  if (is_announcer()) {
+  if (nested) {
     cycle.nested++;
-    return;
+  } else {
+    lock_take(&cycle.lock);
+    atomic_set(&cycle.announcer, port_thread_id());
   }
-  lock_acquire(&cycle.lock); /* a handler sees both, lock and announcer, or none */
-  atomic_set(&cycle.announcer, port_thread_id());
   section_end();
 }
 
 void cycle_retract(void) {
+  section_begin();
   if (cycle.nested) {
     cycle.nested--;
   } else {
-    section_begin();
     atomic_set(&cycle.announcer, 0);
-    lock_release(&cycle.lock);
+    lock_drop(&cycle.lock);
   }
   __atomic_fetch_sub(&cycle.announced, 1, __ATOMIC_SEQ_CST);
+  section_end();
 }
 
+/* A handler that forks may have interrupted a fork or exec of its own thread's: the child goes on
+   with that, and retracts. Other threads' announcements are gone with them. */
 void cycle_fork_child(void) {
-  cycle.announced = cycle.nested = 0;
-  cycle.announcer = 0;
-  cycle.lock.state = 0;
+  uint32_t outer = cycle.announcer ? cycle.nested : 0;
+  cycle.announced = outer;
+  cycle.nested = outer ? outer - 1 : 0;
+  cycle.announcer = outer ? port_thread_id() : 0;
+  cycle.lock.state = outer ? 1 : 0;
   sweep_fork_child();
   report_fork_child();
   pace_init();

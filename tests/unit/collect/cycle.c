@@ -338,6 +338,32 @@ Test(cycle, a_fork_child_collects_once_it_took_over) {
   cr_expect(collect());
 }
 
+/* As where a handler forks that interrupted a fork. */
+Test(cycle, a_child_goes_on_with_what_its_parent_had_begun) {
+  make_objects(100);
+  cycle_announce();
+  cycle_announce();
+  pid_t child = fork();
+  if (child == 0) {
+    identity_take();
+    mutator_fork_child(self.thread->levels, HANDLER_LEVELS);
+    thread_fork_child();
+    cycle_fork_child();
+    if (cycle_run(CYCLE_REQUEST, true)) _exit(1); /* its own would come to no end */
+    cycle_announce();
+    cycle_retract();
+    if (cycle_run(CYCLE_REQUEST, true)) _exit(2);
+    cycle_retract();
+    _exit(collect() ? 0 : 3);
+  }
+  cycle_retract();
+  cr_expect(!cycle_run(CYCLE_REQUEST, true));
+  cycle_retract();
+  int status = status_of(child);
+  cr_expect_eq(status, 0, "%d", status);
+  cr_expect(collect());
+}
+
 Test(cycle, a_vfork_child_does_not_collect) {
   static volatile bool completed = true;
   make_objects(100);
