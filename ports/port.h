@@ -331,7 +331,8 @@ HIDDEN enum port_call port_futex_of(int operation);
 HIDDEN bool port_clone_shares_memory(uint64_t flags);
 /* Is it a vfork: a process in our memory, while the caller waits? */
 HIDDEN bool port_clone_lends_memory(uint64_t flags);
-/* Is it a fork: a process in a copy of our memory, thread-local storage included? */
+/* Is it a fork: a process in a copy of our memory, thread-local storage included, for which the
+   caller does not wait? */
 HIDDEN bool port_clone_copies_memory(uint64_t flags);
 /* Calls visit with every word that `count` requests of asynchronous input and output
    (struct iocb) leave to the kernel: requests, data and buffers. */

@@ -49,15 +49,31 @@ extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
 extern void _IO_list_resetlock(void) __attribute__((weak));
 
+/* Behind a filter signals are not blocked, and a handler that allocates would wait for the locks of
+   the fork that it interrupted. Alone, a thread needs none. Absent from older libc's. */
+extern char __libc_single_threaded __attribute__((weak));
+static bool fork_locked;
+
+static bool needs_locks(void) {
+  return !atomic_get(&port_sealed) || !&__libc_single_threaded || !__libc_single_threaded ||
+         WITHOUT(lone_fork);
+}
+
 static void lock(void) {
+  if (!needs_locks()) {
+    fork_locked = fork_announced = false;
+    return;
+  }
   bool announced = process_announce();
   thread_fork_lock();
   mutator_fork_lock();
   page_heap_lock();
   fork_announced = announced; /* under the locks: a vfork child that forks did not announce */
+  fork_locked = true;
 }
 
 static void unlock(void) {
+  if (!fork_locked) return;
   page_heap_unlock();
   mutator_fork_unlock();
   thread_fork_unlock();
@@ -99,12 +115,22 @@ static void after_fork_in_child(void) {
   if (_IO_list_resetlock && !WITHOUT(stream_list)) _IO_list_resetlock(); /* as glibc has done */
 }
 
-void process_before_copy(void) {
-  if (!WITHOUT(own_fork)) lock();
+/* A thread that no library made has its maker's storage, and so the count of its sections: both of
+   them would change it at once. The maker of a vfork child waits. Behind a filter, which may forbid
+   to ask, there are no sections. */
+static bool is_foreign(void) {
+  if (!self.thread || atomic_get(&port_sealed)) return false;
+  return self.thread->id != port_thread_id() && !process_is_vfork_child();
 }
 
-void process_after_copy(bool in_child) {
-  if (WITHOUT(own_fork)) return;
+bool process_before_copy(void) {
+  if (WITHOUT(own_fork) || is_foreign()) return false;
+  lock();
+  return true;
+}
+
+void process_after_copy(bool begun, bool in_child) {
+  if (!begun) return;
   int error = errno;
   if (in_child) become_child(false);
   else unlock_in_parent();
@@ -113,9 +139,9 @@ void process_after_copy(bool in_child) {
 
 /* Unlike fork it may be called in a signal handler, and so may all that we do around it. */
 EXPORT pid_t _Fork(void) {
-  process_before_copy();
+  bool begun = process_before_copy();
   pid_t child = NEXT(_Fork)();
-  process_after_copy(child == 0);
+  process_after_copy(begun, child == 0);
   return child;
 }
 

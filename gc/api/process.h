@@ -16,10 +16,10 @@ HIDDEN void process_retract(void);
 
 /* Round a call that makes a child in a copy of our memory and runs no handlers of fork (_Fork, a
    clone): the child can take our locks then, and collects. In the child, whose stack may be
-   another, and in the parent process_after_copy is called, whatever came of it. Async-signal-safe;
-   the latter keeps errno. */
-HIDDEN void process_before_copy(void);
-HIDDEN void process_after_copy(bool in_child);
+   another, and in the parent process_after_copy is called with the result, whatever came of it.
+   Async-signal-safe; the latter keeps errno. */
+HIDDEN bool process_before_copy(void);
+HIDDEN void process_after_copy(bool begun, bool in_child);
 
 /* Hooks fork, before any other library does. Once, from the constructor. */
 HIDDEN void process_start(void);

@@ -57,22 +57,22 @@ typedef int whole_function(int (*function)(void *), void *stack, int flags, void
 struct copied {
   int (*function)(void *);
   void *argument;
+  bool begun;
 };
 
 static int begin_copied(void *pointer) {
   struct copied copied = *(struct copied *)pointer;
-  process_after_copy(true);
+  process_after_copy(copied.begun, true);
   thread_note_stack((uintptr_t)&copied); /* a local array of a function that goes on, perhaps */
   return copied.function(copied.argument);
 }
 
 static COLD int clone_copied(int (*function)(void *), void *stack, int flags, void *argument,
                              void *parent_id, void *storage, long child_id) {
-  struct copied copied = {function, argument};
-  process_before_copy();
+  struct copied copied = {function, argument, process_before_copy()};
   int child = ((whole_function *)NEXT(clone))(begin_copied, stack, flags, &copied, parent_id,
                                               storage, child_id);
-  process_after_copy(false);
+  process_after_copy(copied.begun, false);
   return child;
 }
 

@@ -160,9 +160,9 @@ static long announce_exec(const struct system_call *call) {
 
 /* The child returns here on a copy of this stack. */
 static long copy_process(const struct system_call *call) {
-  process_before_copy();
+  bool begun = process_before_copy();
   long result = make(call);
-  process_after_copy(result == 0);
+  process_after_copy(begun, result == 0);
   return result;
 }
 

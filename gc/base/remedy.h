@@ -53,6 +53,7 @@
   X(absent_thread)    /* in a child of _Fork libc counts a collector thread that is not there */   \
   X(alone)            /* the collector thread ends when all others have left unseen */             \
   X(own_fork)         /* _Fork takes our locks, as fork does, and its child collects */            \
+  X(lone_fork)        /* behind a filter, the fork of a lone thread takes no locks */              \
   X(collector_thread_ends) /* before calls that need a process of one thread */                    \
   X(passive)               /* where another allocator comes first nothing is collected */          \
   X(deepbind)              /* libraries are not bound to libc's free while malloc is ours */       \

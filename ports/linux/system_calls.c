@@ -71,7 +71,9 @@ bool port_clone_shares_memory(uint64_t flags) {
 
 bool port_clone_lends_memory(uint64_t flags) { return (flags & CLONE_VM) && (flags & CLONE_VFORK); }
 
-bool port_clone_copies_memory(uint64_t flags) { return !(flags & (CLONE_VM | CLONE_SETTLS)); }
+bool port_clone_copies_memory(uint64_t flags) {
+  return !(flags & (CLONE_VM | CLONE_VFORK | CLONE_SETTLS));
+}
 
 void port_submitted_words(void *const *requests, long count, void (*visit)(uintptr_t word)) {
   for (long i = 0; i < count; i++) {

@@ -6,8 +6,9 @@
    setuid      privileges are dropped to another user (needs root); the process cannot be dumped
    setuid-gap  the same with a page of a file that cannot be read, as in the gaps that the loader
                leaves between the parts of some libraries
-   setuid-hole the same with a block of which a part was unmapped; what lies after it refers to
-   another nodump      PR_SET_DUMPABLE 0 mainexit    the main thread has ended by pthread_exit
+   setuid-hole the same with a block of which a part was unmapped: what lies after it counts
+   nodump      PR_SET_DUMPABLE 0
+   mainexit    the main thread has ended by pthread_exit
    setuid-mainexit  both
    limit       RLIMIT_AS set to 512 MiB while the program runs
    lockall     mlockall(MCL_CURRENT | MCL_FUTURE)

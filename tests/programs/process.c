@@ -2,25 +2,32 @@
    process CASE
 
    announced     fork under threads that allocate and collect; the children collect as well
-   bare          children by _Fork, which runs no handlers, during a collection: they collect as
-   well cloned        the same by clone and by the calls' numbers unannounced   children by an
-   instruction of the program's ask for a collection during another borrowed      so does a vfork
-   child, while a thread of its parent has a pointer in a register single        after its threads
-   have ended, calls that need a process of one thread succeed copied        a fork child collects:
-   the pages it shares with its parent stay shared environments  exec with the environment cleared
-   or changed, of a static or a set-user-id program waiters       three threads ask for collections
-   at once: those that wait can be stopped late          the stop signal, blocked by a raw system
-   call, comes when its cycle is long over watchdog      a stopped thread burns no processor time,
-   whatever its watchdog may think */
+   bare          children by _Fork, which runs no handlers, during a collection: these collect, too
+   cloned        the same by clone and by the calls' numbers
+   filtered      forks behind a filter of the program's, by a lone thread whose handler allocates
+   foreign       a raw thread forks while its maker, whose storage it has, allocates
+   waited        the child of a clone that is waited for waits for another thread, which allocates
+   unannounced   children by an instruction of the program's ask for a collection during another
+   borrowed      so does a vfork child, while a thread of its parent has a pointer in a register
+   single        after its threads have ended, calls that need a process of one thread succeed
+   copied        a fork child collects: the pages it shares with its parent stay shared
+   environments  exec with the environment cleared or changed, of a static or a set-user-id program
+   waiters       three threads ask for collections at once: those that wait can be stopped
+   late          the stop signal, blocked by a raw system call, comes when its cycle is long over
+   watchdog      a stopped thread burns no processor time, whatever its watchdog may think */
 #include "program.h"
 #include "reclaimed.h"
 
+#include <linux/filter.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 static atomic_bool ending;
@@ -167,6 +174,108 @@ static void during_collections(pid_t (*make)(void), void (*act)(void)) {
   ending = true;
   CHECK(pthread_join(thread, NULL) == 0);
   CHECK(kept_hold());
+}
+
+static void set_alarm(long microseconds) {
+  struct itimerval once = {.it_value.tv_usec = microseconds};
+  CHECK(setitimer(ITIMER_REAL, &once, NULL) == 0);
+}
+
+static void allocate_and_set_alarm(int number) {
+  (void)number;
+  int error = errno;
+  void *volatile block = malloc(3000000);
+  free(block);
+  set_alarm(3000);
+  errno = error;
+}
+
+static int leave_at_once(void *unused) {
+  (void)unused;
+  _exit(0);
+}
+
+static void filtered(void) {
+  enum { FORKS = 800 };
+  static char stack[64 * 1024] __attribute__((aligned(16)));
+  struct sock_filter allow = {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
+  struct sock_fprog filter = {1, &allow};
+  struct sigaction action = {.sa_handler = allocate_and_set_alarm, .sa_flags = SA_RESTART};
+  collect();
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
+  CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+  set_alarm(3000);
+  for (int i = 0; i < FORKS; i++) {
+    pid_t child = i % 4 == 0   ? fork()
+                  : i % 4 == 1 ? _Fork()
+                  : i % 4 == 2 ? (pid_t)syscall(SYS_fork)
+                               : clone(leave_at_once, stack + sizeof stack, SIGCHLD, NULL);
+    if (child == 0) _exit(0);
+    CHECK(child > 0);
+    while (waitpid(child, NULL, 0) < 0) CHECK(errno == EINTR);
+  }
+}
+
+static int fork_often(void *unused) {
+  (void)unused;
+  for (int i = 0; i < 200; i++) {
+    pid_t child = i % 2 ? (pid_t)syscall(SYS_fork) : _Fork();
+    if (child == 0) syscall(SYS_exit_group, 0);
+    int status;
+    while (syscall(SYS_wait4, child, &status, 0, NULL) < 0)
+      ;
+  }
+  ending = true;
+  syscall(SYS_exit, 0);
+  return 0;
+}
+
+static void foreign(void) {
+  static char stack[64 * 1024] __attribute__((aligned(16)));
+  sigset_t mask;
+  collect();
+  CHECK(clone(fork_often, stack + sizeof stack,
+              CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+              NULL) > 0);
+  while (!ending) {
+    void *volatile blocks[40];
+    for (int i = 0; i < 40; i++) blocks[i] = malloc(100000);
+    for (int i = 0; i < 40; i++) free(blocks[i]);
+  }
+  CHECK(sigprocmask(SIG_BLOCK, NULL, &mask) == 0);
+  for (int number = 1; number < 32; number++) CHECK(sigismember(&mask, number) == 0);
+}
+
+static int answer[2];
+
+static void *allocate_and_answer(void *unused) {
+  usleep(20000);
+  for (int i = 0; i < 200; i++) free(malloc(3000000));
+  for (int i = 0; i < 200000; i++) CHECK(malloc(64) != NULL);
+  CHECK(write(answer[1], "a", 1) == 1);
+  return unused;
+}
+
+static int await_answer(void *unused) {
+  char byte;
+  (void)unused;
+  _exit(read(answer[0], &byte, 1) == 1 ? 0 : 3);
+}
+
+static void waited(void) {
+  static char stack[64 * 1024] __attribute__((aligned(16)));
+  collect();
+  for (int i = 0; i < 2; i++) {
+    pthread_t thread;
+    CHECK(pipe(answer) == 0);
+    CHECK(pthread_create(&thread, NULL, allocate_and_answer, NULL) == 0);
+    pid_t child = i ? clone(await_answer, stack + sizeof stack, CLONE_VFORK | SIGCHLD, NULL)
+                    : (pid_t)syscall(SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (child == 0) await_answer(NULL);
+    expect_good_end(child);
+    CHECK(pthread_join(thread, NULL) == 0);
+  }
 }
 
 /* The pointer is made from its complement inside the assembly, so that no temporary holds it. */
@@ -452,6 +561,9 @@ int main(int count, char **arguments) {
   else if (strcmp(name, "announced") == 0) announced();
   else if (strcmp(name, "bare") == 0) during_collections(_Fork, bare_child);
   else if (strcmp(name, "cloned") == 0) during_collections(by_number, bare_child);
+  else if (strcmp(name, "filtered") == 0) filtered();
+  else if (strcmp(name, "foreign") == 0) foreign();
+  else if (strcmp(name, "waited") == 0) waited();
   else if (strcmp(name, "unannounced") == 0) during_collections(by_instruction, unannounced_child);
   else if (strcmp(name, "borrowed") == 0) borrowed();
   else if (strcmp(name, "single") == 0) single();

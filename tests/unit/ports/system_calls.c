@@ -34,6 +34,7 @@ Test(system_calls, clones) {
   cr_assert(!port_clone_shares_memory(0));
   cr_assert(port_clone_copies_memory(CLONE_NEWPID | SIGCHLD));
   cr_assert(!port_clone_copies_memory(CLONE_VM | CLONE_VFORK));
+  cr_assert(!port_clone_copies_memory(CLONE_VFORK));  /* who waits must hold no lock */
   cr_assert(!port_clone_copies_memory(CLONE_SETTLS)); /* a storage that knows no thread of ours */
 }
 
