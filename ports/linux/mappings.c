@@ -5,7 +5,8 @@
    pages. One scan covers a whole gap between our own ranges, several times cheaper than one a
    mapping; the two sorted lists are then intersected. Before 6.7 /proc/thread-self/pagemap is
    read instead; where that cannot be opened (a process that dropped its privileges) mincore
-   tells which anonymous pages are resident, and smaps which mappings hold some.
+   tells which pages are resident, those of files that are only cached among them, and smaps which
+   mappings hold some of ours (presence.c).
 
    Of shared memory the page tables tell too little: fork does not copy their entries, and
    MADV_DONTNEED drops them. There mincore tells what the page cache has, and what was swapped is
@@ -21,7 +22,7 @@
 
 #include "base/remedy.h"
 #include "base/text.h"
-#include "ports/linux/pages.h"
+#include "ports/linux/presence.h"
 #include "ports/port.h"
 #include "ports/x86_64/system_call.h"
 
@@ -117,7 +118,7 @@ enum port_maps_result port_maps_open(struct port_maps *maps) {
   maps->pagemap = port_open_read("/proc/thread-self/pagemap");
   bool refused = maps->pagemap == -EACCES || maps->pagemap == -EPERM;
   if (maps->pagemap < 0 && (!refused || WITHOUT(undumpable_fallback))) return PORT_MAPS_OPEN;
-  pages_begin(maps);
+  presence_begin(maps);
   const char *at = maps->text, *end = at + length;
   struct mapping mapping;
   bool ours = false, room = true;
@@ -183,7 +184,7 @@ static bool visit_pages(struct port_maps *maps, const struct mapping *mapping, e
 
 static long list_timed(struct port_maps *maps, uintptr_t begin, uintptr_t end, uintptr_t *stopped) {
   uint64_t from = port_now();
-  long count = pages_list(maps, begin, end, false, stopped);
+  long count = presence_list(maps, begin, end, false, stopped);
   maps->asking += port_now() - from;
   return count;
 }
@@ -204,8 +205,8 @@ static bool visit_shared(struct port_maps *maps, const struct mapping *mapping) 
   if (WITHOUT(shared_after_fork)) cached = whole = false;
   while (begin < mapping->end && !whole) {
     uint64_t from = port_now();
-    long count = cached ? pages_list_resident(maps, begin, mapping->end, &stopped)
-                        : pages_list(maps, begin, mapping->end, true, &stopped);
+    long count = cached ? presence_list_resident(maps, begin, mapping->end, &stopped)
+                        : presence_list(maps, begin, mapping->end, true, &stopped);
     maps->asking += port_now() - from;
     whole = cached && count < 0; /* a filter refuses it */
     if (!whole && (count < 0 || stopped <= begin)) return false;
@@ -214,7 +215,7 @@ static bool visit_shared(struct port_maps *maps, const struct mapping *mapping) 
     begin = stopped;
   }
   /* Asked last: what left the page cache while it was looked through counts. */
-  if (cached && !whole) whole = pages_are_swapped(maps) && pages_are_own(maps, mapping->begin);
+  if (cached && !whole) whole = presence_of_swap(maps) && presence_of_own(maps, mapping->begin);
   return !whole || visit_shared_whole(maps, mapping);
 }
 
@@ -234,17 +235,17 @@ static bool visit_mapping(struct port_maps *maps, const struct mapping *mapping,
   bool large = size >= LARGE_RESERVATION;
   bool unsure = maps->pagemap < 0 && ((of_file && (closed || large)) || (maps->swapped && large));
   bool saves = !unsure && large && size / LIKE_ONE_IN_THE_LIST >= maps->mappings;
-  if (unsure && !pages_are_own(maps, mapping->begin)) return true;
+  if (unsure && !presence_of_own(maps, mapping->begin)) return true;
   while (begin < end) {
     uintptr_t stopped;
     long count = list_timed(maps, begin, end, &stopped);
     if (count < 0 || stopped <= begin) return false;
     for (long i = 0; i < count; i++) {
-      /* visit_copies overwrites maps->copy, where pages_list worked, but not maps->ranges */
+      /* visit_copies overwrites maps->copy, where presence_list worked, but not maps->ranges */
       if (!visit_pages(maps, mapping, reading, maps->ranges[i].begin, maps->ranges[i].end))
         return false;
     }
-    if (count == 0 && saves && !pages_are_own(maps, mapping->begin)) return true;
+    if (count == 0 && saves && !presence_of_own(maps, mapping->begin)) return true;
     saves = false; /* the beginning is where most have something */
     begin = stopped;
   }
@@ -356,7 +357,7 @@ bool port_present_ranges(struct port_maps *maps, uintptr_t begin, uintptr_t end,
                          void *context) {
   while (begin < end) {
     uintptr_t stopped;
-    long count = pages_list(maps, begin, end, true, &stopped);
+    long count = presence_list(maps, begin, end, true, &stopped);
     if (count < 0 || stopped <= begin) return false;
     for (long i = 0; i < count; i++) visit(context, maps->ranges[i].begin, maps->ranges[i].end);
     begin = stopped;
@@ -387,7 +388,7 @@ bool port_present_copies(struct port_maps *maps, uintptr_t begin, uintptr_t end,
   bool read = true;
   while (read && begin < end) {
     uintptr_t stopped;
-    long count = pages_list(maps, begin, end, true, &stopped);
+    long count = presence_list(maps, begin, end, true, &stopped);
     if (count < 0 && maps->pagemap < 0) { /* mincore refuses where a page is no memory */
       read = visit_copies(maps, &mapping, begin, end);
       break;

@@ -1,6 +1,7 @@
-/* pages.c: which pages hold something, by PAGEMAP_SCAN, the pagemap, mincore and smaps (pages.h).
+/* presence.c: which pages hold something, by PAGEMAP_SCAN, the pagemap, mincore and smaps
+ * (presence.h).
  */
-#include "ports/linux/pages.h"
+#include "ports/linux/presence.h"
 
 #include <errno.h>
 #include <string.h>
@@ -38,7 +39,7 @@ static bool holds_swapped_pages(struct port_maps *maps) {
   return *line != '0';
 }
 
-void pages_begin(struct port_maps *maps) {
+void presence_begin(struct port_maps *maps) {
   maps->scan_works = maps->swapped = false;
   if (maps->pagemap < 0) {
     maps->swapped = holds_swapped_pages(maps);
@@ -48,7 +49,7 @@ void pages_begin(struct port_maps *maps) {
   }
 }
 
-/* pages_list with PAGEMAP_SCAN. */
+/* presence_list with PAGEMAP_SCAN. */
 static long scan_pages(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
                        uintptr_t *stopped) {
   struct page_region *regions = (struct page_region *)maps->ranges;
@@ -116,7 +117,7 @@ static bool any_is_resident(const unsigned char *resident) {
   return ((words[0] | words[1]) & 0x0101010101010101) != 0;
 }
 
-/* pages_list by reading the pagemap, a window at a time. */
+/* presence_list by reading the pagemap, a window at a time. */
 static long list_by_pagemap(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
                             uintptr_t *stopped) {
   size_t all = (end - begin) / KERNEL_PAGE, pages = size_min(all, maps->copy_size / 8);
@@ -140,8 +141,8 @@ static long list_by_pagemap(struct port_maps *maps, uintptr_t begin, uintptr_t e
   return count;
 }
 
-long pages_list_resident(struct port_maps *maps, uintptr_t begin, uintptr_t end,
-                         uintptr_t *stopped) {
+long presence_list_resident(struct port_maps *maps, uintptr_t begin, uintptr_t end,
+                            uintptr_t *stopped) {
   size_t all = (end - begin) / KERNEL_PAGE, pages = size_min(all, maps->copy_size);
   const unsigned char *resident = (const unsigned char *)maps->copy;
   long result = SYSTEM_CALL(SYS_mincore, begin, pages * KERNEL_PAGE, resident), count = 0;
@@ -159,11 +160,11 @@ long pages_list_resident(struct port_maps *maps, uintptr_t begin, uintptr_t end,
   return count;
 }
 
-long pages_list(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
-                uintptr_t *stopped) {
+long presence_list(struct port_maps *maps, uintptr_t begin, uintptr_t end, bool files,
+                   uintptr_t *stopped) {
   if (maps->scan_works) return scan_pages(maps, begin, end, files, stopped);
   if (maps->pagemap >= 0) return list_by_pagemap(maps, begin, end, files, stopped);
-  if (!maps->swapped) return pages_list_resident(maps, begin, end, stopped);
+  if (!maps->swapped) return presence_list_resident(maps, begin, end, stopped);
   maps->ranges[0] = (struct port_range){begin, end}; /* everything may be there */
   *stopped = end;
   return 1;
@@ -189,7 +190,7 @@ static void read_smaps_line(const char *at, const char *newline, uintptr_t wante
     if (*at >= '1' && *at <= '9') *pages = SOME;
 }
 
-bool pages_are_own(struct port_maps *maps, uintptr_t wanted) {
+bool presence_of_own(struct port_maps *maps, uintptr_t wanted) {
   enum own_pages pages = UNKNOWN;
   int descriptor = port_open_read("/proc/thread-self/smaps");
   if (descriptor < 0) return true;
@@ -211,7 +212,7 @@ bool pages_are_own(struct port_maps *maps, uintptr_t wanted) {
   return pages != NONE;
 }
 
-bool pages_are_swapped(struct port_maps *maps) {
+bool presence_of_swap(struct port_maps *maps) {
   char *text = maps->copy;
   long got = port_read_file("/proc/swaps", text, maps->copy_size - 1);
   if (got < 0 && got != -ENOENT) return true;
