@@ -3,7 +3,7 @@
    fork must not copy a heap in the middle of a change. Our handlers take every lock of ours around
    it; they have to run innermost, since other libraries' handlers call malloc: so they are
    registered before anybody else's, by interposing __register_atfork, through which every call of
-   pthread_atfork goes. What runs no handlers is interposed: _Fork here, clone in refusal.c, the
+   pthread_atfork goes. What runs no handlers is interposed: _Fork here, clone in clone.c, the
    calls made by number in system_call.c. A child made by an instruction of the program's own is
    found out at the next look at identity_check and collects nothing; it may wait for ever for a
    lock of ours that another thread of its parent's held. */
@@ -92,7 +92,7 @@ static void become_child(bool forgotten) {
   if (self.thread) mutator_fork_child(self.thread->levels, HANDLER_LEVELS);
   else mutator_fork_child(NULL, 0);
   thread_fork_child();
-  cycle_fork_child();
+  cycle_fork_child(fork_announced);
   held_fork_child();
   background_fork_child(forgotten);
   if (forgotten) threads_fork_child();

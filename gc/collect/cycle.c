@@ -376,8 +376,8 @@ void cycle_retract(void) {
 
 /* A handler that forks may have interrupted a fork or exec of its own thread's: the child goes on
    with that, and retracts. Other threads' announcements are gone with them. */
-void cycle_fork_child(void) {
-  uint32_t outer = cycle.announcer ? cycle.nested : 0;
+void cycle_fork_child(bool announced) {
+  unsigned outer = announced ? cycle.nested : 0;
   cycle.announced = outer;
   cycle.nested = outer ? outer - 1 : 0;
   cycle.announcer = outer ? port_thread_id() : 0;

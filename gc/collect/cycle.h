@@ -32,7 +32,7 @@ HIDDEN void cycle_enable(void);
    cycle_retract. Not in a vfork child. */
 HIDDEN void cycle_announce(void);
 HIDDEN void cycle_retract(void);
-/* In the fork child, instead of cycle_retract. */
-HIDDEN void cycle_fork_child(void);
+/* In the fork child, instead of cycle_retract; announced: the fork was. */
+HIDDEN void cycle_fork_child(bool announced);
 
 #endif

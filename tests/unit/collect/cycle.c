@@ -324,7 +324,7 @@ Test(cycle, a_fork_child_collects_once_it_took_over) {
     identity_take();
     mutator_fork_child(self.thread->levels, HANDLER_LEVELS);
     thread_fork_child();
-    cycle_fork_child();
+    cycle_fork_child(true);
     if (!collect()) _exit(2);
     if (dropped_that_live() > COUNT / 100) _exit(3);
     for (int i = 0; i < COUNT; i++)
@@ -348,7 +348,7 @@ Test(cycle, a_child_goes_on_with_what_its_parent_had_begun) {
     identity_take();
     mutator_fork_child(self.thread->levels, HANDLER_LEVELS);
     thread_fork_child();
-    cycle_fork_child();
+    cycle_fork_child(true);
     if (cycle_run(CYCLE_REQUEST, true)) _exit(1); /* its own would come to no end */
     cycle_announce();
     cycle_retract();
