@@ -23,9 +23,9 @@ struct thread {
   uintptr_t handle;       /* what pthreads calls this thread; 0: not known */
   size_t signal_stack;    /* of a small alternate stack the size; 0: none, or large enough */
   uintptr_t former_stack; /* alternate one before this: a handler's return may set it again */
-  uintptr_t
-      given_stack; /* the alternate one that the program gave by libc's sigaltstack(), 0:
-                      none. What a runtime sets by calls of its own (Go) comes and goes unseen */
+  /* The alternate one that the program gave by libc's sigaltstack(), 0: none. What a runtime sets
+     by calls of its own (Go) comes and goes unseen. */
+  uintptr_t given_stack;
   struct mutator *levels[HANDLER_LEVELS]; /* [0] its own; others for handlers inside malloc */
   /* The stack pointer at which a handler interrupted this level's mutator, 0: not interrupted. */
   uintptr_t interrupted[HANDLER_LEVELS];

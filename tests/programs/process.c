@@ -217,7 +217,7 @@ static void filtered(void) {
     CHECK(child > 0);
     while (waitpid(child, NULL, 0) < 0) CHECK(errno == EINTR);
   }
-  CHECK(signal(SIGALRM, SIG_IGN) != SIG_ERR); /* nothing but forks bears it there */
+  CHECK(signal(SIGALRM, SIG_IGN) != SIG_ERR); /* it must not interrupt malloc there */
 }
 
 static int fork_often(void *unused) {
